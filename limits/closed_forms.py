@@ -1,0 +1,176 @@
+"""Exact answers: what simulations are tested against and what plots draw dashed.
+
+Everything here is dimensionless: hidden states are measured in units of the input's norm.
+`depth` is the number of layers L, `scale` the residual scale alpha = c L^-beta in front of
+order-one weights of variance 1/width.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = [
+    "LogNormal",
+    "linear_nested_strong_error",
+    "linear_second_moment",
+    "linear_strong_error",
+    "log_norm_law",
+    "relu_log_mean_depth_bias",
+    "relu_second_moment",
+]
+
+
+@dataclass(frozen=True)
+class LogNormal:
+    """The normal law of the log of a squared norm ratio, log(|H_1|^2 / |H_0|^2)."""
+
+    mean: float
+    variance: float
+
+
+def linear_second_moment(depth: ArrayLike, scale: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Return E|h_L|^2 / |h_0|^2 = (1 + alpha^2)^L of a linear res-1 network.
+
+    Valid for i.i.d. centred weights of variance 1/width, any law, width and depth.
+
+    Parameters
+    ----------
+    depth : array_like
+        Number of layers L.
+    scale : array_like, optional
+        Residual scale alpha; L^(-1/2) when left out.
+
+    References
+    ----------
+    The recursion of second moments; Marion et al. (2025), Section 3, for the regimes.
+
+    Examples
+    --------
+    >>> float(linear_second_moment(1))
+    2.0
+    """
+    return _compound(depth, scale, rate=1.0)
+
+
+def relu_second_moment(depth: ArrayLike, scale: ArrayLike | None = None) -> NDArray[np.float64]:
+    """Return E|h_L|^2 / |h_0|^2 = (1 + alpha^2 / 2)^L of a res-3 network.
+
+    Valid for i.i.d. centred outer weights and inner weights with a symmetric law, both of
+    variance 1/width. Tangent vectors grow by the same factor when the inner law has no atoms.
+
+    Parameters
+    ----------
+    depth, scale : array_like
+        As in `linear_second_moment`.
+
+    References
+    ----------
+    The recursion of second moments; Marion et al. (2025), Proposition 2, gives bounds.
+
+    Examples
+    --------
+    >>> float(relu_second_moment(1))
+    1.5
+    """
+    return _compound(depth, scale, rate=0.5)
+
+
+def linear_strong_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
+    """Return (E|h_L - H_1|^2)^(1/2) / |h_0| = (exp(c^2) - (1 + c^2 / L)^L)^(1/2).
+
+    Linear res-1 network with Gaussian weights at beta = 1/2 against its SDE on the same path,
+    at any width; about (e / (2 L))^(1/2) for c = 1, strong order 1/2.
+
+    Parameters
+    ----------
+    depth : array_like
+        Number of layers L.
+    coefficient : float
+        The c of the residual scale c L^(-1/2).
+
+    References
+    ----------
+    Itô isometry and E<h_L, H_1> = E|h_L|^2 for the nested Euler scheme.
+
+    Examples
+    --------
+    >>> round(float(linear_strong_error(100)) * 10, 3)
+    1.161
+    """
+    limit = math.exp(coefficient**2)
+    return np.sqrt(limit - linear_second_moment(depth, _critical(depth, coefficient)))
+
+
+def linear_nested_strong_error(
+    depth: ArrayLike, finer: ArrayLike, *, coefficient: float = 1.0
+) -> NDArray[np.float64]:
+    """Return (E|h_L - h_L'|^2)^(1/2) / |h_0| = ((1 + c^2/L')^L' - (1 + c^2/L)^L)^(1/2).
+
+    Linear res-1 networks of depths L | L' that read one path of i.i.d. increments by summing
+    (any law, any width) at beta = 1/2.
+
+    Parameters
+    ----------
+    depth : array_like
+        The shallower depth L.
+    finer : array_like
+        The deeper depth L', a multiple of L.
+    coefficient : float
+        The c of the residual scale c L^(-1/2).
+
+    Examples
+    --------
+    >>> round(float(linear_nested_strong_error(4, 16)) ** 2, 4)
+    0.1965
+    """
+    fine = linear_second_moment(finer, _critical(finer, coefficient))
+    return np.sqrt(fine - linear_second_moment(depth, _critical(depth, coefficient)))
+
+
+def log_norm_law(block: str, width: int) -> LogNormal:
+    """Return the law of log(|H_1|^2 / |H_0|^2) at beta = 1/2 and coefficient 1.
+
+    Normal(1/2 - 1/d, 2/d) for res-3 with relu, Normal(1 - 2/d, 4/d) for linear res-1, exactly
+    at every width d, for i.i.d. weights of variance 1/d.
+
+    Parameters
+    ----------
+    block : {"res-3", "res-1"}
+        res-3 means relu, res-1 the identity activation.
+    width : int
+        Width d.
+
+    Examples
+    --------
+    >>> log_norm_law("res-3", 100)
+    LogNormal(mean=0.49, variance=0.02)
+    """
+    if block == "res-3":
+        return LogNormal(1 / 2 - 1 / width, 2 / width)
+    return LogNormal(1 - 2 / width, 4 / width)
+
+
+def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64]:
+    """Return E log(|h_L|^2/|h_0|^2) - (1/2 - 1/d) of res-3 to first order in 1/L.
+
+    -(d - 2)(d - 4)(d + 5) / (8 d^3 L) for Gaussian weights at beta = 1/2.
+
+    Examples
+    --------
+    >>> float(relu_log_mean_depth_bias(100, 4))
+    -0.0
+    """
+    d = width
+    return -(d - 2) * (d - 4) * (d + 5) / (8 * d**3 * np.asarray(depth, dtype=float))
+
+
+def _compound(depth: ArrayLike, scale: ArrayLike | None, *, rate: float) -> NDArray[np.float64]:
+    depth = np.asarray(depth, dtype=float)
+    squared = 1 / depth if scale is None else np.asarray(scale, dtype=float) ** 2
+    return np.exp(depth * np.log1p(rate * squared))
+
+
+def _critical(depth: ArrayLike, coefficient: float) -> NDArray[np.float64]:
+    return coefficient / np.sqrt(np.asarray(depth, dtype=float))

@@ -1,0 +1,88 @@
+"""Numbers with their uncertainty: what every error, order and verdict is reported as."""
+
+from dataclasses import dataclass
+
+__all__ = ["Estimate", "Order", "Verdict"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A Monte Carlo estimate.
+
+    Parameters
+    ----------
+    value : float
+        The estimate, in the units of what was averaged.
+    standard_error : float
+        Its standard error over independent weight draws.
+    n : int
+        Number of weight draws (paths).
+
+    Examples
+    --------
+    >>> print(Estimate(0.1234, 0.005, 64))
+    0.123 ± 0.010 (64 paths)
+    """
+
+    value: float
+    standard_error: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Normal 95 % interval, value ± 1.96 standard errors."""
+        half = 1.96 * self.standard_error
+        return self.value - half, self.value + half
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ± {1.96 * self.standard_error:.2g} ({self.n} paths)"
+
+
+@dataclass(frozen=True)
+class Order:
+    """A convergence order p, error ~ constant * L^-p, on a stated range of depths.
+
+    Parameters
+    ----------
+    value : float
+        Fitted order p; positive when the error falls with depth.
+    low, high : float
+        95 % interval from a bootstrap over paths, paired across depths.
+    constant : float
+        Fitted error at L = 1, in the units of the error.
+    depths : tuple of int
+        The depths of the fit: a slope is a statement about a range.
+
+    Examples
+    --------
+    >>> print(Order(0.504, 0.49, 0.52, 1.1, (8, 16, 32)))
+    order 0.504 [0.490, 0.520], L = 8-32
+    """
+
+    value: float
+    low: float
+    high: float
+    constant: float
+    depths: tuple[int, ...]
+
+    def __str__(self) -> str:
+        span = f"L = {min(self.depths)}-{max(self.depths)}"
+        return f"order {self.value:.3f} [{self.low:.3f}, {self.high:.3f}], {span}"
+
+    def agrees_with(self, order: float, *, margin: float = 0.03, widest: float = 0.05) -> bool:
+        """Say whether `order` lies inside the interval widened by `margin`.
+
+        False as well when the interval is `widest` or wider: a noisy fit proves nothing.
+        """
+        close = self.low - margin <= order <= self.high + margin
+        return close and self.high - self.low < widest
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One claim of an experiment, what was asked of it and what was measured."""
+
+    claim: str
+    asked: str
+    measured: str
+    passed: bool

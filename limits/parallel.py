@@ -1,0 +1,90 @@
+"""Chunks of paths side by side, one torch thread each, with progress that can be trusted."""
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import torch
+
+from limits.randomness import BLOCK
+
+__all__ = ["Progress", "Ticker", "balanced", "map_chunks"]
+
+Progress = Callable[[int, int, str], None]
+T = TypeVar("T")
+_REPORTS = 200
+
+
+class Ticker:
+    """Counts work from several threads and reports about two hundred times."""
+
+    def __init__(self, total: int, label: str, progress: Progress | None) -> None:
+        self._total = total
+        self._label = label
+        self._progress = progress
+        self._done = 0
+        self._every = max(1, total // _REPORTS)
+        self._reported = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, amount: int = 1) -> None:
+        """Count work that is done."""
+        if self._progress is None:
+            return
+        with self._lock:
+            self._done += amount
+            if self._done - self._reported >= self._every or self._done == self._total:
+                self._reported = self._done
+                self._progress(self._done, self._total, self._label)
+
+
+def balanced(ranges: Sequence[tuple[int, int]], workers: int) -> list[tuple[int, int]]:
+    """Return ranges of the same paths in a number of chunks that the workers share evenly.
+
+    Examples
+    --------
+    >>> balanced([(0, 80), (80, 80), (160, 80), (240, 16)], workers=2)
+    [(0, 64), (64, 64), (128, 64), (192, 64)]
+    """
+    n_paths = sum(count for _, count in ranges)
+    chunks = math.ceil(len(ranges) / workers) * workers
+    size = math.ceil(n_paths / chunks / BLOCK) * BLOCK
+    return [(first, min(size, n_paths - first)) for first in range(0, n_paths, size)]
+
+
+def map_chunks(
+    function: Callable[[int, int], T], ranges: Sequence[tuple[int, int]], *, threads: bool = True
+) -> list[T]:
+    """Return ``[function(first, count) for ...]``, computed on as many threads as torch may use.
+
+    Each chunk runs on one torch thread: summation order, and so every bit, is then the same
+    whatever the number of threads, and two levels of threads do not fight for cores.
+
+    Parameters
+    ----------
+    threads : bool
+        False where a graph is recorded for autograd, whose mode belongs to the calling thread.
+    """
+    workers = min(torch.get_num_threads(), len(ranges)) if threads else 1
+    with _one_thread():
+        if workers == 1:
+            return [function(first, count) for first, count in ranges]
+        executor = ThreadPoolExecutor(workers)
+        try:
+            futures = [executor.submit(function, first, count) for first, count in ranges]
+            return [future.result() for future in futures]
+        finally:
+            executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

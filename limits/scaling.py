@@ -1,0 +1,68 @@
+"""Residual scales, critical exponents and the regimes they separate."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from limits._typing import Regime
+from limits.exceptions import LimitsError
+
+__all__ = ["critical_beta", "regime", "residual_scale"]
+
+
+def critical_beta(index: float) -> float:
+    """Return the exponent with a non-trivial limit, max(index, 1/2).
+
+    Parameters
+    ----------
+    index : float
+        Index gamma of the weight path: 1/2 i.i.d., H fractional, 1 smooth.
+
+    References
+    ----------
+    Marion et al. (2025), Theorems 4 and 9 and Figure 7.
+
+    Examples
+    --------
+    >>> critical_beta(0.5), critical_beta(1.0), critical_beta(0.2)
+    (0.5, 1.0, 0.5)
+    """
+    return max(index, 0.5)
+
+
+def residual_scale(depth: int, beta: float | Tensor, coefficient: float = 1.0) -> float | Tensor:
+    """Return alpha_L = c L^-beta, a number or one value per input.
+
+    Examples
+    --------
+    >>> residual_scale(100, 0.5)
+    0.1
+    """
+    if isinstance(beta, Tensor):
+        return coefficient * torch.exp(-beta.to(torch.float64) * math.log(depth))
+    return coefficient * depth**-beta
+
+
+def regime(beta: float, index: float) -> Regime:
+    """Return what depth does at exponent `beta`: ``identity``, ``limit`` or ``explosion``.
+
+    Exponents within 1e-9 of the critical one count as critical, so that a `beta` computed in
+    floating point is not pushed off the border by rounding.
+
+    Raises
+    ------
+    LimitsError
+        If `beta` is not finite.
+
+    Examples
+    --------
+    >>> regime(0.25, 0.5), regime(0.5, 0.5), regime(1.0, 0.5)
+    ('explosion', 'limit', 'identity')
+    """
+    if not math.isfinite(beta):
+        raise LimitsError(f"beta must be a finite number, found {beta}. Use for example 0.5.")
+    critical = critical_beta(index)
+    if math.isclose(beta, critical, abs_tol=1e-9):
+        return "limit"
+    return "identity" if beta > critical else "explosion"
