@@ -1,0 +1,10 @@
+"""Laws of the weights across layers, and their draws."""
+
+from limits.paths.base import WeightPath as WeightPath
+from limits.paths.brownian import BrownianPath as BrownianPath
+from limits.paths.iid import IIDPath as IIDPath
+from limits.paths.increments import DenseIncrement as DenseIncrement
+from limits.paths.increments import Increment as Increment
+from limits.paths.increments import Layer as Layer
+from limits.paths.sample import WeightSample as WeightSample
+from limits.paths.smooth import SmoothPath as SmoothPath

@@ -1,0 +1,170 @@
+"""The law of the weights across layers: the random object at the centre of the library."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from limits.exceptions import DTypeError, LimitsError, ShapeError
+from limits.paths.sample import WeightSample
+from limits.paths.sources import Source
+from limits.randomness import Stream, check_seed
+from limits.scaling import critical_beta
+
+__all__ = ["WeightPath", "check_count"]
+
+
+@dataclass(frozen=True)
+class WeightPath(ABC):
+    """The law of a random matrix-valued function X of layer time t in [0, 1].
+
+    A network of depth L sees the increments dX_k = X_{(k+1)/L} - X_{k/L}; the weights a
+    practitioner initialises are V_k = L^gamma dX_k, with entries of variance 1 / width.
+
+    Parameters
+    ----------
+    width : int
+        Size d of the hidden state.
+    """
+
+    width: int
+
+    reading: ClassVar[Literal["sum", "point"]] = "sum"
+    """How a shallower network reads a deeper draw."""
+    family: ClassVar[Literal["brownian", "iid", "smooth"]]
+    """Which row of the theorem table (`limits.depth_limit`) the law belongs to."""
+
+    def __post_init__(self) -> None:
+        check_count(self.width, "width")
+
+    @property
+    @abstractmethod
+    def index(self) -> float:
+        """Index gamma: 1/2 i.i.d., H fractional, 1 smooth."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """Name of the law in streams, tags, plots and provenance."""
+
+    @property
+    def critical_beta(self) -> float:
+        """Exponent beta with a non-trivial limit, max(index, 1/2)."""
+        return critical_beta(self.index)
+
+    def sample(
+        self,
+        *,
+        depth: int,
+        n_paths: int,
+        seed: int,
+        dtype: torch.dtype = torch.float64,
+        device: str | torch.device = "cpu",
+    ) -> WeightSample:
+        """Draw weight paths that any network whose depth divides `depth` can read.
+
+        Nothing is stored: the numbers are made again, always the same, when they are read.
+
+        Parameters
+        ----------
+        depth : int
+            Number of layers L of the deepest reading.
+        n_paths : int
+            Number of independent draws. The first n of a longer draw are the same paths.
+        seed : int
+            Non-negative integer of any size.
+        dtype : torch.dtype
+            float64 or float32. Random numbers are float32 in both cases, so that both see the
+            same path; products and sums are in `dtype`.
+        device : str or torch.device
+            Where products are computed; numbers are drawn on the CPU, so a seed means one path
+            everywhere.
+
+        Returns
+        -------
+        WeightSample
+            The draw.
+
+        Raises
+        ------
+        LimitsError
+            If `depth` or `n_paths` is not a positive integer, or `seed` a non-negative one.
+        DTypeError
+            If `dtype` is neither float32 nor float64, or `device` is not available here.
+
+        Examples
+        --------
+        >>> import limits
+        >>> sample = limits.BrownianPath(4).sample(depth=64, n_paths=16, seed=0)
+        >>> sample.at_depth(8).increments.shape
+        torch.Size([8, 16, 4, 4])
+        """
+        check_count(depth, "depth")
+        check_count(n_paths, "n_paths")
+        check_seed(seed)
+        if dtype not in (torch.float32, torch.float64):
+            raise DTypeError(
+                f"weights can be read as torch.float32 or torch.float64, asked for {dtype}. "
+                "Pass dtype=torch.float64 (or torch.float32 for speed)."
+            )
+        return WeightSample(
+            path=self,
+            depth=depth,
+            n_paths=n_paths,
+            seed=seed,
+            dtype=dtype,
+            device=checked_device(device),
+            role="outer",
+            drawn_depth=depth,
+        )
+
+    @abstractmethod
+    def source(self, *, depth: int, seed: int, role: str) -> Source:
+        """Return the numbers behind a draw; `role` names an independent copy of the path."""
+
+    def weights_at(self, sample: WeightSample, time: float | Tensor) -> Tensor:
+        """Return V(t) where weights have values between nodes; see `WeightSample.weights_at`."""
+        raise LimitsError(
+            f"{type(self).__name__} has increments but no weights at t={time}: i.i.d. weights have "
+            "no value between layers. Use SmoothPath, or read sample.increments."
+        )
+
+    def stream(self, *, seed: int, role: str, depth: int | None) -> Stream:
+        """Return the named stream of this law, one per depth where the draw depends on it."""
+        at = "" if depth is None else f"/depth={depth}"
+        return Stream(seed, f"{self.label}/width={self.width}{at}/{role}")
+
+
+def check_count(value: object, name: str) -> None:
+    """Raise unless `value` is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ShapeError(
+            f"{name} must be a positive integer, found {value!r}. Pass for example {name}=64."
+        )
+
+
+def check_positive(value: float, name: str, example: float) -> None:
+    """Raise unless `value` is a positive finite number."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value <= 0:
+        raise LimitsError(
+            f"{name} must be a positive finite number, found {value!r}. "
+            f"Pass for example {name}={example}."
+        )
+
+
+def checked_device(device: str | torch.device) -> torch.device:
+    """Return the device if this machine has it."""
+    try:
+        wanted = torch.device(device)
+        torch.empty(1, device=wanted)
+    except (RuntimeError, AssertionError) as error:
+        gpus = torch.cuda.device_count()
+        raise DTypeError(
+            f"device {device!r} was asked for, but torch cannot use it here ({gpus} CUDA devices "
+            'found). Pass device="cpu".'
+        ) from error
+    return wanted

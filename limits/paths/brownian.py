@@ -1,0 +1,51 @@
+"""Independent Gaussian weights: the neural SDE's driver."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from limits.paths.base import WeightPath
+from limits.paths.sources import IndependentSource
+from limits.randomness import Stream
+
+__all__ = ["BrownianPath"]
+
+
+@dataclass(frozen=True)
+class BrownianPath(WeightPath):
+    """I.i.d. Gaussian weights across layers, X = Brownian motion / sqrt(width).
+
+    dX_k has independent N(0, 1 / (width L)) entries and V_k = sqrt(L) dX_k the N(0, 1 / width)
+    of the usual initialisation. Read at a shallower depth by summing increments.
+
+    Parameters
+    ----------
+    width : int
+        Size d of the hidden state.
+
+    References
+    ----------
+    Marion et al., "Scaling ResNets in the large-depth regime", JMLR 26 (2025), Section 4.1.
+
+    Examples
+    --------
+    >>> path = BrownianPath(8)
+    >>> path.index, path.critical_beta
+    (0.5, 0.5)
+    """
+
+    family: ClassVar[Literal["brownian", "iid", "smooth"]] = "brownian"
+
+    @property
+    def index(self) -> float:
+        """Index gamma = 1/2."""
+        return 0.5
+
+    @property
+    def label(self) -> str:
+        """Name of the law."""
+        return "brownian"
+
+    def source(self, *, depth: int, seed: int, role: str) -> IndependentSource:
+        """Return the normals behind a draw."""
+        stream = self.stream(seed=seed, role=role, depth=depth)
+        return IndependentSource.of_matrices(stream, self.width, depth, Stream.normals)

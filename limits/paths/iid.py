@@ -1,0 +1,84 @@
+"""Independent weights that are not Gaussian: a limit in law only."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, get_args
+
+from torch import Tensor
+
+from limits.exceptions import LimitsError
+from limits.paths.base import WeightPath
+from limits.paths.sources import IndependentSource
+from limits.randomness import Stream
+
+__all__ = ["IIDPath"]
+
+Law = Literal["uniform", "rademacher"]
+
+
+@dataclass(frozen=True)
+class IIDPath(WeightPath):
+    """I.i.d. weights across layers from a symmetric law of variance 1 / width.
+
+    Sums of increments of one draw converge to Brownian motion in law, not path by path: weights
+    that are uniform at every depth are not increments of one process. A shallower reading sums
+    increments, so its weights are sums of the drawn ones.
+
+    Parameters
+    ----------
+    width : int
+        Size d of the hidden state.
+    law : {"uniform", "rademacher"}
+        Uniform on [-sqrt(3 / d), sqrt(3 / d)], or +-1 / sqrt(d).
+
+    Raises
+    ------
+    LimitsError
+        If `law` is unknown. Use one of the two, or `BrownianPath` for Gaussian weights.
+
+    References
+    ----------
+    Marion et al. (2025), Section 2 (initialisation) and Theorem 4 (limit).
+
+    Examples
+    --------
+    >>> sample = IIDPath(4, law="rademacher").sample(depth=4, n_paths=16, seed=0)
+    >>> sample.layer_weights.abs().unique()
+    tensor([0.5000], dtype=torch.float64)
+    """
+
+    law: Law = "uniform"
+
+    family: ClassVar[Literal["brownian", "iid", "smooth"]] = "iid"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.law not in get_args(Law):
+            raise LimitsError(
+                f"unknown law {self.law!r}. Use one of {', '.join(get_args(Law))}, or "
+                "BrownianPath for Gaussian weights."
+            )
+
+    @property
+    def index(self) -> float:
+        """Index gamma = 1/2."""
+        return 0.5
+
+    @property
+    def label(self) -> str:
+        """Name of the law."""
+        return f"iid-{self.law}"
+
+    def source(self, *, depth: int, seed: int, role: str) -> IndependentSource:
+        """Return the numbers behind a draw."""
+        stream = self.stream(seed=seed, role=role, depth=depth)
+        draw = _uniform if self.law == "uniform" else _rademacher
+        return IndependentSource.of_matrices(stream, self.width, depth, draw)
+
+
+def _uniform(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:
+    return stream.uniforms(first, n_paths, size, part).mul(2).sub(1).mul(math.sqrt(3))
+
+
+def _rademacher(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:
+    return stream.uniforms(first, n_paths, size, part).sub(0.5).ge(0).float().mul(2).sub(1)

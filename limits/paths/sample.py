@@ -1,0 +1,262 @@
+"""A batch of draws of a weight path, read by networks and solvers at any depth."""
+
+import hashlib
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor
+
+from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
+from limits.paths.coupled import Reading, coupled_layers
+from limits.paths.increments import DenseIncrement, Layer
+from limits.paths.sources import Source
+from limits.paths.torchsde_noise import GridBrownian, brownian_of
+from limits.randomness import BLOCK
+
+if TYPE_CHECKING:
+    from limits.paths.base import WeightPath
+
+__all__ = ["WeightSample"]
+
+_MATRIX_ENTRIES = 2**17
+_CHUNK_BYTES = 2**25
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSample:
+    """Draws X(omega) of a weight path; make one with ``path.sample(...)``.
+
+    Parameters
+    ----------
+    path : WeightPath
+        The law.
+    depth : int
+        Depth L at which this object reads the draw.
+    n_paths, seed, dtype, device
+        As given to ``path.sample``.
+    role : str
+        ``"outer"``, or ``"inner"`` for the independent path of inner weights.
+    drawn_depth : int
+        Depth at which the numbers were drawn, a multiple of `depth`.
+    first_path : int
+        Number of the first path, a multiple of sixteen; not zero for a part of a draw.
+    """
+
+    path: "WeightPath"
+    depth: int
+    n_paths: int
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+    role: Literal["outer", "inner"]
+    drawn_depth: int
+    first_path: int = 0
+
+    @property
+    def width(self) -> int:
+        """Size d of the hidden state."""
+        return self.path.width
+
+    @cached_property
+    def source(self) -> Source:
+        """The numbers behind the draw."""
+        return self.path.source(depth=self.drawn_depth, seed=self.seed, role=self.role)
+
+    @cached_property
+    def tag(self) -> str:
+        """Short name of the draw, the same at every depth it is read at."""
+        return hashlib.sha256(self.source.name.encode()).hexdigest()[:8]
+
+    @cached_property
+    def inner(self) -> "WeightSample":
+        """An independent path of the same law, for blocks with inner weights."""
+        return replace(self, role="inner")
+
+    def at_depth(self, depth: int) -> "WeightSample":
+        """Return the same draw as a network of another depth reads it.
+
+        Parameters
+        ----------
+        depth : int
+            A divisor of the depth at which the path was drawn.
+
+        Raises
+        ------
+        DepthMismatchError
+            If `depth` does not divide the drawn depth. Sample at a common multiple of all the
+            depths that are to be compared.
+
+        Examples
+        --------
+        >>> import limits
+        >>> sample = limits.BrownianPath(2).sample(depth=8, n_paths=16, seed=0)
+        >>> coarse = sample.at_depth(4).increments
+        >>> bool(torch.allclose(coarse[0], sample.increments[:2].sum(0)))
+        True
+        """
+        self.check_depths((depth,))
+        return replace(self, depth=depth)
+
+    def part(self, first: int, count: int) -> "WeightSample":
+        """Return a range of the paths, with the numbers they have in the whole draw.
+
+        Parameters
+        ----------
+        first : int
+            Counted from this sample's first path; a multiple of sixteen.
+        count : int
+            Number of paths.
+        """
+        return replace(self, first_path=self.first_path + first, n_paths=count)
+
+    def check_depths(self, depths: Sequence[int]) -> None:
+        """Raise `DepthMismatchError` unless every depth divides the drawn one."""
+        for depth in depths:
+            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+                raise DepthMismatchError(
+                    f"cannot read a path at depth {depth!r}: a depth is a positive integer that "
+                    f"divides {self.drawn_depth}. Use for example depth={self.drawn_depth}."
+                )
+            if self.drawn_depth % depth:
+                common = math.lcm(self.drawn_depth, depth)
+                usable = [d for d in _divisors(self.drawn_depth) if d > 1][-4:]
+                raise DepthMismatchError(
+                    f"cannot read a path sampled at depth {self.drawn_depth} at depth {depth}, "
+                    f"because {depth} does not divide {self.drawn_depth}. Sample at a multiple of "
+                    f"every depth you compare, for example depth={common}, or use depths "
+                    f"{tuple(usable) or (1,)}."
+                )
+
+    def layers(
+        self,
+        *,
+        first_path: int = 0,
+        n_paths: int | None = None,
+        inner: bool = False,
+        backwards: bool = False,
+    ) -> Iterator[Layer]:
+        """Iterate over the layers of this depth, for a range of paths."""
+        return self.coupled(
+            (self.depth,), first_path=first_path, n_paths=n_paths, inner=inner, backwards=backwards
+        )
+
+    def coupled(
+        self,
+        depths: Sequence[int],
+        *,
+        first_path: int = 0,
+        n_paths: int | None = None,
+        inner: bool = False,
+        backwards: bool = False,
+    ) -> Iterator[Layer]:
+        """Iterate over the layers of several depths in one pass over the draw."""
+        self.check_depths(depths)
+        reading = Reading(
+            source=self.source,
+            inner=self.inner.source if inner else None,
+            index=self.path.index,
+            first_path=self.first_path + first_path,
+            n_paths=self.n_paths - first_path if n_paths is None else n_paths,
+            dtype=self.dtype,
+            device=self.device,
+            backwards=backwards,
+        )
+        return coupled_layers(reading, depths)
+
+    def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:
+        """Split the paths into (first, count) ranges of whole blocks of sixteen.
+
+        Parameters
+        ----------
+        chunk : int, optional
+            Paths held in memory at once, rounded up to a multiple of sixteen; by default as
+            many as fit the cache. No number depends on it.
+        """
+        if chunk is None:
+            held = self.source.bytes_per_path
+            chunk = min(_MATRIX_ENTRIES // self.width**2, _CHUNK_BYTES // held)
+        elif isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
+            raise ShapeError(
+                f"chunk must be a positive number of paths, found {chunk!r}. Leave it out, or "
+                "pass for example chunk=64."
+            )
+        size = max(BLOCK, -(-chunk // BLOCK) * BLOCK)
+        return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+
+    def as_torchsde(self, *, unit: Literal["time", "layer"] = "time") -> "GridBrownian":
+        """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.
+
+        Parameters
+        ----------
+        unit : {"time", "layer"}
+            Whether torchsde's time runs over [0, 1], or over [0, depth] with steps of one,
+            which rounding cannot spoil. Use the same unit in ``limit.as_torchsde``.
+
+        Returns
+        -------
+        GridBrownian
+            A standard Brownian motion of shape ``(path, width * width)`` known on the grid.
+
+        Raises
+        ------
+        CouplingError
+            If the path is not a Brownian motion.
+        """
+        return brownian_of(self, unit=unit)
+
+    @property
+    def increments(self) -> Tensor:
+        """All increments dX_k, shape ``(layer, path, width, width)``, acting on columns."""
+        n_bytes = self.depth * self.n_paths * self.width**2 * self.dtype.itemsize
+        try:
+            stacked = torch.empty(
+                self.depth, self.n_paths, self.width, self.width,
+                dtype=self.dtype, device=self.device,
+            )  # fmt: skip
+        except RuntimeError as error:
+            raise LimitsError(
+                f"the increments of {self.n_paths} paths at depth {self.depth} and width "
+                f"{self.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
+                "paths, a smaller depth with at_depth, or let a network read the sample."
+            ) from error
+        for first, count in self.chunks():
+            for layer in self.layers(first_path=first, n_paths=count):
+                dense = layer.increment
+                if not isinstance(dense, DenseIncrement):
+                    raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
+                stacked[layer.index, first : first + count] = dense.matrices.mT * dense.scale
+        return stacked
+
+    @property
+    def layer_weights(self) -> Tensor:
+        """Order-one weights V_k = L^index dX_k, shape ``(layer, path, width, width)``."""
+        return self.increments.mul_(self.depth**self.path.index)
+
+    def weights_at(self, time: float | Tensor) -> Tensor:
+        """Return V(t) of a smooth path.
+
+        Parameters
+        ----------
+        time : float or Tensor
+            Layer time(s) in [0, 1].
+
+        Returns
+        -------
+        Tensor
+            Shape ``(path, width, width)`` for a number, ``(time, path, width, width)`` for a
+            one-dimensional tensor.
+
+        Raises
+        ------
+        LimitsError
+            If the path has no value between its nodes, or `time` lies outside [0, 1].
+        """
+        return self.path.weights_at(self, time)
+
+
+def _divisors(number: int) -> list[int]:
+    return [d for d in range(1, number + 1) if number % d == 0] if number <= 2**20 else [number]
