@@ -1,0 +1,148 @@
+"""The one forward loop, the one backward loop and the one tangent loop."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from limits._typing import State, States
+from limits.networks.blocks import Block
+from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
+from limits.paths import Layer
+
+__all__ = ["Recorder", "Stepper", "pull_back", "push_forward", "run"]
+
+Factor = float | Tensor
+"""c L^(gamma - beta): a number, or shape ``(input, 1)``."""
+
+
+@dataclass
+class Recorder:
+    """Collects the states that are kept, with their power-of-two exponents."""
+
+    keep_all: bool
+    values: list[Tensor] = field(default_factory=list)
+    exponents: list[Tensor] = field(default_factory=list)
+
+    def record(self, h: State, exponents: Tensor, *, endpoint: bool = False) -> None:
+        """Keep a state, if all are kept or it is an endpoint."""
+        if self.keep_all or endpoint:
+            self.values.append(h)
+            self.exponents.append(exponents)
+
+    def states(self) -> tuple[States, Tensor]:
+        """Return the kept states and log norms, stacked over time."""
+        values, exponents = torch.stack(self.values), torch.stack(self.exponents)
+        return restored(values, exponents), logs_of(values, exponents)
+
+
+@dataclass
+class Stepper:
+    """A batch of states of one depth that advances a layer at a time.
+
+    Parameters
+    ----------
+    block : Block
+        The vector field.
+    factor : float or Tensor
+        c L^(gamma - beta).
+    h : Tensor
+        States, shape ``(path, input, width)``.
+    growth : float
+        Bound on the order-one residual scale, for the rescaling period.
+    """
+
+    block: Block
+    factor: Factor
+    h: State
+    growth: float
+
+    def __post_init__(self) -> None:
+        self.exponents = _no_exponents(self.h)
+        self._period = rescaling_period(self.growth, self.h.dtype)
+        self._steps = 0
+
+    def step(self, layer: Layer) -> None:
+        """Apply h + c L^(gamma - beta) dX_k g(h)."""
+        update = layer.increment.mv(self.block.field(self.h, layer.inner))
+        self.h = _axpy(self.h, self.factor, update)
+        self._steps += 1
+        if self.block.homogeneous and self._steps % self._period == 0:
+            self.h, more = rescaled(self.h)
+            self.exponents = self.exponents + more
+
+    def state(self) -> State:
+        """Return the state in its true size."""
+        return restored(self.h, self.exponents)
+
+
+def run(stepper: Stepper, layers: Iterable[Layer], *, keep_all: bool) -> Recorder:
+    """Advance through all layers and return what was kept, first and last state included."""
+    recorder = Recorder(keep_all)
+    recorder.record(stepper.h, stepper.exponents, endpoint=True)
+    for layer in layers:
+        stepper.step(layer)
+        recorder.record(stepper.h, stepper.exponents)
+    if not keep_all:
+        recorder.record(stepper.h, stepper.exponents, endpoint=True)
+    return recorder
+
+
+def pull_back(
+    stepper: Stepper, layers: Iterable[Layer], states: States, cotangent: State, *, keep_all: bool
+) -> Recorder:
+    """Return p_k = p_{k+1} + factor Dg(h_k)^T dX_k^T p_{k+1}, in the order of time.
+
+    `layers` come last first; only the directions of `states` matter for homogeneous blocks.
+    """
+    p, exponents = cotangent, _no_exponents(cotangent)
+    recorder = Recorder(keep_all)
+    recorder.record(p, exponents, endpoint=True)
+    period = rescaling_period(stepper.growth, p.dtype)
+    for count, layer in enumerate(layers, start=1):
+        pulled = stepper.block.pulled(states[layer.index], layer.increment.rmv(p), layer.inner)
+        p = _axpy(p, stepper.factor, pulled)
+        if count % period == 0:
+            p, more = rescaled(p)
+            exponents = exponents + more
+        recorder.record(p, exponents)
+    if not keep_all:
+        recorder.record(p, exponents, endpoint=True)
+    recorder.values.reverse()
+    recorder.exponents.reverse()
+    return recorder
+
+
+def push_forward(
+    stepper: Stepper, q: State, layers: Iterable[Layer], *, keep_all: bool
+) -> tuple[Recorder, Recorder]:
+    """Advance states and tangents q_{k+1} = q_k + factor dX_k Dg(h_k) q_k together."""
+    states, tangents = Recorder(keep_all), Recorder(keep_all)
+    exponents = _no_exponents(q)
+    period = rescaling_period(stepper.growth, q.dtype)
+    states.record(stepper.h, stepper.exponents, endpoint=True)
+    tangents.record(q, exponents, endpoint=True)
+    for count, layer in enumerate(layers, start=1):
+        pushed = layer.increment.mv(stepper.block.pushed(stepper.h, q, layer.inner))
+        q = _axpy(q, stepper.factor, pushed)
+        stepper.step(layer)
+        if count % period == 0:
+            q, more = rescaled(q)
+            exponents = exponents + more
+        states.record(stepper.h, stepper.exponents)
+        tangents.record(q, exponents)
+    if not keep_all:
+        states.record(stepper.h, stepper.exponents, endpoint=True)
+        tangents.record(q, exponents, endpoint=True)
+    return states, tangents
+
+
+def _axpy(h: State, factor: Factor, update: State) -> State:
+    if isinstance(factor, Tensor):
+        return h + factor * update
+    return torch.add(h, update, alpha=factor)
+
+
+def _no_exponents(h: State) -> Tensor:
+    return torch.zeros(h.shape[:-1], dtype=torch.int32, device=h.device)

@@ -1,0 +1,272 @@
+"""Residual networks that read their weights from a path."""
+
+import math
+from collections.abc import Callable
+from dataclasses import KW_ONLY, dataclass
+
+import torch
+from torch import Tensor
+
+from limits._typing import BlockName, Keep, Nonfinite
+from limits.activations import Activation, as_activation
+from limits.exceptions import LimitsError, ShapeError
+from limits.networks.blocks import Block, make_block
+from limits.networks.inputs import (
+    as_states,
+    check_choice,
+    check_same_draw,
+    check_sample,
+    layer_times,
+)
+from limits.networks.overflow import check_finite
+from limits.networks.propagate import Recorder, Stepper, pull_back, push_forward, run
+from limits.parallel import map_chunks
+from limits.paths import WeightPath, WeightSample
+from limits.scaling import residual_scale
+from limits.trajectory import Trajectory, join_paths
+
+__all__ = ["ResNet"]
+
+
+@dataclass(frozen=True)
+class ResNet:
+    """A residual network h_{k+1} = h_k + c L^-beta V_k g(h_k), k = 0 ... L - 1.
+
+    The depth L and the order-one weights V_k = L^gamma dX_k belong to the weight path that the
+    network reads, so one object stands for all depths.
+
+    Parameters
+    ----------
+    activation : str or callable
+        ``"identity"``, ``"relu"``, ``"tanh"``, ``"gelu"`` or a pointwise callable.
+    block : {"res-1", "res-3"}
+        res-1: g(h) = s(h). res-3: g(h) = relu(W_k h), with inner weights W_k from an
+        independent path of the same law.
+    beta : float or Tensor, optional
+        Scaling exponent, a number or one value per input; the path's critical exponent when
+        left out.
+    coefficient : float
+        The c in the residual scale c L^-beta.
+
+    Raises
+    ------
+    LimitsError
+        If a name is unknown, or `beta` or `coefficient` is not finite.
+
+    References
+    ----------
+    Marion et al., "Scaling ResNets in the large-depth regime", JMLR 26 (2025), Section 2.
+
+    Examples
+    --------
+    >>> import limits
+    >>> sample = limits.BrownianPath(8).sample(depth=64, n_paths=32, seed=0)
+    >>> h0 = torch.ones(1, 8, dtype=torch.float64)
+    >>> out = limits.ResNet("tanh")(h0, sample)
+    >>> out.terminal.shape
+    torch.Size([32, 1, 8])
+    """
+
+    activation: str | Callable[[Tensor], Tensor] | Activation
+    _: KW_ONLY
+    block: BlockName = "res-1"
+    beta: float | Tensor | None = None
+    coefficient: float = 1.0
+
+    def __post_init__(self) -> None:
+        make_block(self.block, as_activation(self.activation))
+        if not isinstance(self.coefficient, int | float) or not math.isfinite(self.coefficient):
+            raise LimitsError(
+                f"coefficient must be a finite number, found {self.coefficient!r}. Use 1.0."
+            )
+        if self.beta is not None and not bool(torch.isfinite(torch.as_tensor(self.beta)).all()):
+            raise LimitsError(
+                f"beta must be finite, found {self.beta!r}. Use for example 0.5, or leave it out "
+                "for the path's critical exponent."
+            )
+
+    @property
+    def vector_field(self) -> Block:
+        """The block that computes g and its derivatives."""
+        return make_block(self.block, as_activation(self.activation))
+
+    def exponent(self, path: WeightPath) -> float | Tensor:
+        """Return beta, the path's critical exponent when none was given."""
+        return path.critical_beta if self.beta is None else self.beta
+
+    def __call__(
+        self,
+        h0: Tensor,
+        sample: WeightSample,
+        *,
+        keep: Keep = "terminal",
+        nonfinite: Nonfinite = "raise",
+    ) -> Trajectory:
+        """Propagate inputs through the network for every weight draw.
+
+        Parameters
+        ----------
+        h0 : Tensor
+            Shape ``(input, width)``, shared by all paths, or ``(path, input, width)``.
+        sample : WeightSample
+            The weights; its depth is the network's.
+        keep : {"terminal", "all"}
+            Keep the first and the last state, or all depth + 1.
+        nonfinite : {"raise", "keep"}
+            What to do when a state overflows. Positively homogeneous networks (identity, relu)
+            never raise: their `log_norms` stay finite and exact.
+
+        Returns
+        -------
+        Trajectory
+            Hidden states, differentiable with respect to `h0`.
+
+        Raises
+        ------
+        ShapeError, DTypeError
+            If `h0` does not fit the sample.
+        NonFiniteStateError
+            If `h0` is not finite, or a state overflows and `nonfinite` is ``"raise"``.
+        """
+        check_sample(sample)
+        states = as_states(h0, sample)
+        check_choice(keep, "keep", Keep)
+        check_choice(nonfinite, "nonfinite", Nonfinite)
+
+        def propagate(first: int, count: int) -> Trajectory:
+            stepper = self.stepper(states[first : first + count], sample)
+            layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
+            recorder = run(stepper, layers, keep_all=keep == "all")
+            return _trajectory(recorder, sample, keep == "all")
+
+        out = join_paths(map_chunks(propagate, sample.chunks(), threads=not h0.requires_grad))
+        if nonfinite == "raise" and not self.vector_field.homogeneous:
+            check_finite(self, out, states, sample)
+        return out
+
+    def stepper(self, h: Tensor, sample: WeightSample) -> Stepper:
+        """Return a batch of states that advances layer by layer through `sample`."""
+        scale = self._scale(sample, h.shape[1])
+        factor = scale * sample.depth**sample.path.index
+        if isinstance(scale, Tensor):
+            growth = float(scale.abs().max())
+            factor = torch.as_tensor(factor, dtype=h.dtype, device=h.device).unsqueeze(-1)
+        else:
+            growth = abs(scale)
+        return Stepper(self.vector_field, factor, h, growth)
+
+    def backward(
+        self, out: Trajectory, sample: WeightSample, cotangent: Tensor, *, keep: Keep = "all"
+    ) -> Trajectory:
+        """Return the gradients p_k = dLoss / dh_k by the adjoint recursion.
+
+        p_k = p_{k+1} + c L^-beta Dg(h_k)^T V_k^T p_{k+1}, from p_L = `cotangent`.
+
+        Parameters
+        ----------
+        out : Trajectory
+            What this network returned on `sample`. With ``keep="all"`` its states are used;
+            otherwise they are computed again.
+        sample : WeightSample
+            The weights it was computed with.
+        cotangent : Tensor
+            dLoss / dh_L, shaped like ``out.terminal``.
+        keep : {"all", "terminal"}
+            Keep every p_k, or p_0 and p_L only.
+
+        Returns
+        -------
+        Trajectory
+            ``values[k]`` is p_k, so ``values[0]`` is the gradient at the input.
+
+        Raises
+        ------
+        CouplingError
+            If `out` comes from another draw or depth than `sample`.
+        ShapeError, DTypeError, NonFiniteStateError
+            If `cotangent` does not fit.
+        """
+        check_sample(sample)
+        check_same_draw(out, sample)
+        p = as_states(cotangent, sample, name="cotangent")
+        if p.shape[1] != out.terminal.shape[1]:
+            raise ShapeError(
+                f"cotangent has {p.shape[1]} inputs, the trajectory has {out.terminal.shape[1]}. "
+                "Pass dLoss/dh_L, shaped like out.terminal."
+            )
+        reusable = out.keeps_all and bool(torch.isfinite(out.values).all())
+
+        def pull(first: int, count: int) -> Trajectory:
+            chosen = slice(first, first + count)
+            stepper = self.stepper(out.values[0, chosen], sample)
+            inner = stepper.block.has_inner
+            if reusable:
+                states = out.values[:, chosen]
+            else:
+                forward = sample.layers(first_path=first, n_paths=count, inner=inner)
+                states = torch.stack(run(stepper, forward, keep_all=True).values)
+            layers = sample.layers(first_path=first, n_paths=count, inner=inner, backwards=True)
+            recorder = pull_back(stepper, layers, states, p[chosen], keep_all=keep == "all")
+            return _trajectory(recorder, sample, keep == "all")
+
+        return join_paths(map_chunks(pull, sample.chunks()))
+
+    def tangent(
+        self, h0: Tensor, q0: Tensor, sample: WeightSample, *, keep: Keep = "terminal"
+    ) -> tuple[Trajectory, Trajectory]:
+        """Return the states and the tangents q_{k+1} = q_k + c L^-beta V_k Dg(h_k) q_k.
+
+        Parameters
+        ----------
+        h0, q0 : Tensor
+            Input and direction, of equal shape ``(input, width)`` or ``(path, input, width)``.
+        sample : WeightSample
+            The weights.
+        keep : {"terminal", "all"}
+            As in a forward pass.
+
+        Returns
+        -------
+        tuple of Trajectory
+            (h, q).
+        """
+        check_sample(sample)
+        states, q = as_states(h0, sample), as_states(q0, sample, name="q0")
+        if states.shape != q.shape:
+            raise ShapeError(
+                f"h0 has shape {tuple(h0.shape)} and q0 {tuple(q0.shape)}. Pass one direction per "
+                "input."
+            )
+
+        def push(first: int, count: int) -> list[Trajectory]:
+            chosen = slice(first, first + count)
+            stepper = self.stepper(states[chosen], sample)
+            layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
+            recorders = push_forward(stepper, q[chosen], layers, keep_all=keep == "all")
+            return [_trajectory(each, sample, keep == "all") for each in recorders]
+
+        parts = map_chunks(push, sample.chunks())
+        h, tangents = (join_paths(list(each)) for each in zip(*parts, strict=True))
+        return h, tangents
+
+    def _scale(self, sample: WeightSample, n_inputs: int) -> float | Tensor:
+        beta = self.exponent(sample.path)
+        if isinstance(beta, Tensor) and beta.ndim == 0:
+            beta = float(beta)
+        if isinstance(beta, Tensor) and beta.shape != (n_inputs,):
+            raise ShapeError(
+                f"beta has shape {tuple(beta.shape)} for {n_inputs} inputs. Pass a number, or one "
+                f"value per input, shape ({n_inputs},)."
+            )
+        return residual_scale(sample.depth, beta, self.coefficient)
+
+
+def _trajectory(recorder: Recorder, sample: WeightSample, keep_all: bool) -> Trajectory:
+    values, log_norms = recorder.states()
+    return Trajectory(
+        times=layer_times(sample.depth, keep_all=keep_all),
+        values=values,
+        tag=sample.tag,
+        log_norms=log_norms,
+        stats={"depth": sample.depth},
+    )
