@@ -1,0 +1,116 @@
+"""The driving noise of a limit in law: one Brownian motion per input."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from limits._typing import State
+from limits.exceptions import DepthMismatchError
+from limits.paths.sources import IndependentSource
+from limits.paths.torchsde_noise import GridBrownian
+from limits.randomness import BLOCK, Stream
+
+__all__ = ["NoiseSample"]
+
+_CHUNK_ENTRIES = 2**18
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSample:
+    """Draws of standard Brownian motions B in R^width, an independent one for every input.
+
+    Make one with ``limit.sample(...)`` of a law form. The first inputs see the same noise
+    whatever the number of inputs.
+
+    Parameters
+    ----------
+    label : str
+        Names the limit the noise belongs to.
+    width : int
+        Size d of the hidden state.
+    depth : int
+        Number of steps at which this object is read.
+    n_paths, seed, dtype, device
+        As given to ``limit.sample``.
+    drawn_depth : int
+        Number of steps at which the numbers were drawn, a multiple of `depth`.
+    """
+
+    label: str
+    width: int
+    depth: int
+    n_paths: int
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+    drawn_depth: int
+
+    @property
+    def tag(self) -> str:
+        """Short name of the draw, the same at every depth it is read at."""
+        return hashlib.sha256(self.source(0).name.encode()).hexdigest()[:8]
+
+    def at_depth(self, depth: int) -> "NoiseSample":
+        """Return the same noise on a coarser grid whose size divides the drawn one."""
+        if not isinstance(depth, int) or depth < 1 or self.drawn_depth % depth:
+            raise DepthMismatchError(
+                f"cannot read noise drawn with {self.drawn_depth} steps with {depth} steps, "
+                f"because {depth} does not divide {self.drawn_depth}. Sample at a multiple of "
+                "every number of steps you compare."
+            )
+        return replace(self, depth=depth)
+
+    def source(self, number: int) -> IndependentSource:
+        """Return the numbers of one input's noise; unit variance per drawn step."""
+        name = f"{self.label}/width={self.width}/depth={self.drawn_depth}/noise={number}"
+        return IndependentSource(
+            Stream(self.seed, name),
+            (self.width,),
+            self.drawn_depth,
+            1 / math.sqrt(self.drawn_depth),
+            Stream.normals,
+        )
+
+    def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:
+        """Split the paths into (first, count) ranges of whole blocks of sixteen."""
+        size = _CHUNK_ENTRIES // self.width if chunk is None else chunk
+        size = max(BLOCK, -(-size // BLOCK) * BLOCK)
+        return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+
+    def steps(self, *, first_path: int, n_paths: int, n_inputs: int) -> Iterator[State]:
+        """Yield the increments dB of variance 1 / depth, shape ``(path, input, width)``."""
+        sources = [self.source(number) for number in range(n_inputs)]
+        readers = [source.open(first_path, n_paths) for source in sources]
+        ratio = self.drawn_depth // self.depth
+        total, count = None, 0
+        for part in range(-(-self.drawn_depth // sources[0].slab_layers)):
+            slab = torch.stack([reader.slab(part) for reader in readers], dim=2)
+            for layer in slab.to(self.device).unbind(1):
+                fine = layer.to(self.dtype) * sources[0].scale
+                total, count = fine if total is None else total + fine, count + 1
+                if count == ratio:
+                    yield total
+                    total, count = None, 0
+
+    def as_torchsde(
+        self, *, n_inputs: int = 1, unit: Literal["time", "layer"] = "time"
+    ) -> GridBrownian:
+        """Return the noise for ``torchsde.sdeint(..., bm=...)``, channels ``input * width``."""
+        return GridBrownian(
+            [self.source(number) for number in range(n_inputs)],
+            depth=self.depth,
+            n_paths=self.n_paths,
+            first_path=0,
+            dtype=self.dtype,
+            device=self.device,
+            unit=unit,
+        )
+
+    def increments(self, *, n_inputs: int = 1) -> Tensor:
+        """Return all increments dB, shape ``(layer, path, input, width)``."""
+        return torch.stack(list(self.steps(first_path=0, n_paths=self.n_paths, n_inputs=n_inputs)))

@@ -1,0 +1,80 @@
+"""SDE limits as objects that torchsde can integrate."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from limits.equations.isotropic import gram, root
+from limits.networks.resnet import ResNet
+from limits.paths import DenseIncrement
+
+__all__ = ["IsotropicSDE", "MatrixSDE"]
+
+
+@dataclass(eq=False)
+class MatrixSDE:
+    """dH = c dX g(H), X = B / sqrt(width), for a standard Brownian motion B of width^2 channels.
+
+    Every input of a path shares the matrix noise, so the noise type is general: of torchsde's
+    Itô methods only ``euler`` applies. Pass ``bm=`` to ``sdeint``; the diffusion tensor is
+    never formed.
+
+    Parameters
+    ----------
+    net : ResNet
+        Gives g and c.
+    width : int
+        Size d of the hidden state.
+    duration : float
+        Length of torchsde's time interval: 1, or the depth when time is counted in layers.
+    """
+
+    net: ResNet
+    width: int
+    duration: float = 1.0
+
+    noise_type = "general"
+    sde_type = "ito"
+
+    def f(self, t: Tensor, y: Tensor) -> Tensor:
+        """Return the drift, zero."""
+        return torch.zeros_like(y)
+
+    def g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """Return the diffusion applied to `v`, shape ``(path, input * width)``."""
+        scale = self.net.coefficient / math.sqrt(self.width * self.duration)
+        increment = DenseIncrement(v.unflatten(1, (self.width, self.width)), scale)
+        h = y.unflatten(1, (-1, self.width))
+        return increment.mv(self.net.vector_field.field(h, None)).flatten(1)
+
+
+@dataclass(eq=False)
+class IsotropicSDE:
+    """dH^a = (c / sqrt(width)) sum_b R_ab(H) dB^b with R R^T = E<g(H^a), g(H^b)>.
+
+    Not torchsde's "diagonal" noise: every component of g depends on all of H.
+
+    Parameters
+    ----------
+    net, width, duration
+        As in `MatrixSDE`.
+    """
+
+    net: ResNet
+    width: int
+    duration: float = 1.0
+
+    noise_type = "general"
+    sde_type = "ito"
+
+    def f(self, t: Tensor, y: Tensor) -> Tensor:
+        """Return the drift, zero."""
+        return torch.zeros_like(y)
+
+    def g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> Tensor:
+        """Return the diffusion applied to `v`, shape ``(path, input * width)``."""
+        h, noise = (each.unflatten(1, (-1, self.width)) for each in (y, v))
+        scale = self.net.coefficient / math.sqrt(self.width * self.duration)
+        return (root(gram(self.net, h)) @ noise * scale).flatten(1)

@@ -1,0 +1,86 @@
+"""What every solver checks before it starts, and the limits that need no solver."""
+
+import torch
+from torch import Tensor
+
+from limits._typing import Keep, State
+from limits.equations import DepthLimit, Driver
+from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
+from limits.networks.inputs import as_states, check_choice, layer_times
+from limits.paths import IIDPath
+from limits.trajectory import Trajectory, norms_of
+
+__all__ = ["as_trajectory", "constant", "prepare"]
+
+
+def prepare(
+    limit: DepthLimit, h0: Tensor, driver: Driver, steps: int | None, keep: Keep
+) -> tuple[State, Driver]:
+    """Check everything and return the states and the driver at the solver's depth.
+
+    Raises
+    ------
+    NoLimitError
+        If the network explodes, or the limit needs a kernel that has no closed form.
+    CouplingError, ShapeError, DTypeError
+        If the driver or the states do not fit the limit.
+    DepthMismatchError
+        If `steps` does not divide the depth of the draw.
+    """
+    if not isinstance(limit, DepthLimit):
+        raise LimitsError(
+            f"a solver needs the limit, found {type(limit).__name__}. Use "
+            "depth_limit(net, path) first."
+        )
+    check_choice(keep, "keep", Keep)
+    limit.check_exists()
+    limit.check_driver(driver)
+    states = as_states(h0, driver)
+    if limit.form == "law" and isinstance(limit.path, IIDPath) and limit.net.block == "res-3":
+        _check_single_input(states, limit)
+    if steps is None:
+        return states, driver
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise DepthMismatchError(
+            f"steps must be a positive integer that divides {driver.drawn_depth}, found {steps!r}."
+        )
+    if driver.drawn_depth % steps:
+        raise DepthMismatchError(
+            f"cannot take {steps} steps on a path drawn with {driver.drawn_depth}, because "
+            f"{steps} does not divide {driver.drawn_depth}. Sample at a multiple of {steps}."
+        )
+    return states, driver.at_depth(steps)
+
+
+def constant(states: State, driver: Driver, keep: Keep) -> Trajectory:
+    """Return the solution of the identity limit: the input, at every time."""
+    times = layer_times(driver.depth, keep_all=keep == "all")
+    values = states.expand(len(times), *states.shape)
+    return as_trajectory(driver, times, values, {"depth": driver.depth})
+
+
+def as_trajectory(
+    driver: Driver,
+    times: Tensor,
+    values: Tensor,
+    stats: dict[str, int],
+) -> Trajectory:
+    """Wrap a solution, tagged with the draw it was computed on."""
+    return Trajectory(
+        times=times, values=values, tag=driver.tag, log_norms=norms_of(values), stats=stats
+    )
+
+
+def _check_single_input(states: State, limit: DepthLimit) -> None:
+    if states.shape[1] > 1:
+        raise NoLimitError(
+            f"the joint limit of {states.shape[1]} inputs of res-3 needs "
+            f"E relu(W a) relu(W b) under {limit.path.label} weights, which has no closed form. "
+            "Solve one input at a time, or use BrownianPath."
+        )
+
+
+def unpacked(limit: DepthLimit, solution: Tensor, keep: Keep) -> Tensor:
+    """Return a packed solution as states, all of them or the first and the last."""
+    values = limit.unpack(solution)
+    return values if keep == "all" else torch.stack((values[0], values[-1]))

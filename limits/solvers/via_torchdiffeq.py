@@ -1,0 +1,136 @@
+"""torchdiffeq on the smooth weights of the draw."""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+import torchdiffeq
+from torch import Tensor
+
+from limits._typing import Keep
+from limits.equations import DepthLimit, Driver
+from limits.equations.ode import VectorField
+from limits.exceptions import LimitsError, SolverError
+from limits.networks.inputs import layer_times
+from limits.parallel import map_chunks
+from limits.paths import WeightSample
+from limits.randomness import BLOCK
+from limits.solvers.preparation import as_trajectory, constant, prepare
+from limits.trajectory import Trajectory, join_paths
+
+__all__ = ["TorchDiffEq"]
+
+FixedStep = Literal["euler", "midpoint", "heun2", "heun3", "rk4"]
+Adaptive = Literal["dopri5", "dopri8", "bosh3", "adaptive_heun", "fehlberg2"]
+
+
+@dataclass(frozen=True)
+class TorchDiffEq:
+    """Solve an ODE limit by ``torchdiffeq.odeint``.
+
+    Fixed-step methods take one step per layer of the sample (torchdiffeq takes a single step
+    between two times unless the whole grid is handed over). Adaptive methods choose their steps
+    for blocks of sixteen paths, so that a path's solution does not depend on how many others
+    are solved beside it.
+
+    Parameters
+    ----------
+    method : str
+        Fixed step: ``euler``, ``midpoint``, ``heun2``, ``heun3``, ``rk4``. Adaptive:
+        ``dopri5``, ``dopri8``, ``bosh3``, ``adaptive_heun``, ``fehlberg2``.
+    rtol, atol : float
+        Tolerances of adaptive methods, per step and relative to the block's states.
+    steps : int, optional
+        Steps of fixed-step methods; the sample's depth when left out.
+
+    Raises
+    ------
+    SolverError
+        If the method is unknown or a tolerance is not positive.
+
+    References
+    ----------
+    Chen, Rubanova, Bettencourt, Duvenaud, "Neural ordinary differential equations", NeurIPS
+    2018 (torchdiffeq); Hairer, Norsett, Wanner, *Solving ODEs I* (1993), Section II.5.
+
+    Examples
+    --------
+    >>> import torch, limits
+    >>> path, net = limits.SmoothPath(4), limits.ResNet("tanh")
+    >>> sample = path.sample(depth=512, n_paths=16, seed=0)
+    >>> h0 = torch.ones(1, 4, dtype=torch.float64)
+    >>> limit = limits.depth_limit(net, path)
+    >>> exact = TorchDiffEq(method="dopri8", rtol=1e-9, atol=1e-11).solve(limit, h0, sample)
+    >>> limits.strong_error(net(h0, sample), exact).value < 0.01
+    True
+    """
+
+    method: FixedStep | Adaptive = "dopri5"
+    rtol: float = 1e-8
+    atol: float = 1e-10
+    steps: int | None = None
+
+    def __post_init__(self) -> None:
+        known = get_args(FixedStep) + get_args(Adaptive)
+        if self.method not in known:
+            raise SolverError(
+                f"unknown torchdiffeq method {self.method!r}. Use one of {', '.join(known)}."
+            )
+        if not (self.rtol > 0 and self.atol > 0):
+            raise SolverError(
+                f"tolerances must be positive, found rtol={self.rtol} and atol={self.atol}. Use "
+                "for example rtol=1e-8, atol=1e-10."
+            )
+
+    def solve(
+        self, limit: DepthLimit, h0: Tensor, sample: Driver, *, keep: Keep = "terminal"
+    ) -> Trajectory:
+        """Solve an ODE limit on the weights of a draw; arguments as in `EulerMaruyama.solve`.
+
+        Raises
+        ------
+        SolverError
+            If the limit is no ODE, or torchdiffeq gave up.
+        """
+        states, driver = prepare(limit, h0, sample, self.steps, keep)
+        if limit.kind == "identity":
+            return constant(states, driver, keep)
+        if limit.kind != "ode" or not isinstance(driver, WeightSample):
+            raise SolverError(
+                f"TorchDiffEq solves ODE limits, this one is of kind {limit.kind!r}. Use "
+                "EulerMaruyama or TorchSDE for an SDE."
+            )
+        fixed = self.method in get_args(FixedStep)
+        ranges = driver.chunks() if fixed else driver.chunks(BLOCK)
+
+        def solve_part(first: int, count: int) -> Trajectory:
+            part = driver.part(first, count)
+            return self._solve_part(limit, states[first : first + count], part, keep)
+
+        return join_paths(map_chunks(solve_part, ranges, threads=not h0.requires_grad))
+
+    def _solve_part(
+        self, limit: DepthLimit, states: Tensor, driver: WeightSample, keep: Keep
+    ) -> Trajectory:
+        vector_field = VectorField(limit.net, driver)
+        fixed = self.method in get_args(FixedStep)
+        times = layer_times(driver.depth, keep_all=keep == "all" or fixed).to(driver.device)
+        try:
+            solution: object = torchdiffeq.odeint(
+                vector_field, states, times, method=self.method, rtol=self.rtol, atol=self.atol
+            )
+        except (AssertionError, RuntimeError) as error:
+            if isinstance(error, LimitsError):
+                raise
+            raise SolverError(
+                f"torchdiffeq {self.method} gave up on the {len(states)} paths from number "
+                f"{driver.first_path} after {vector_field.evaluations} evaluations at "
+                f"rtol={self.rtol:g}: {error}. Loosen the tolerances, use float64, or a "
+                "fixed-step method."
+            ) from error
+        values = torch.as_tensor(solution)
+        if keep == "terminal":
+            values = torch.stack((values[0], values[-1]))
+            times = layer_times(driver.depth, keep_all=False)
+        stats = {"depth": driver.depth, "evaluations": vector_field.evaluations}
+        return as_trajectory(driver, times.cpu(), values, stats)
