@@ -1,0 +1,194 @@
+"""Distances between a network and its limit: path by path, and in law."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from limits.estimates import Estimate
+from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
+from limits.trajectory import Trajectory
+
+__all__ = ["Functional", "path_errors", "strong_error", "weak_differences", "weak_error"]
+
+Functional = Callable[[Tensor], Tensor]
+_TIME_TOLERANCE = 1e-9
+
+
+def strong_error(
+    a: Trajectory, b: Trajectory, *, p: int = 2, time: Literal["terminal", "uniform"] = "terminal"
+) -> Estimate:
+    """Estimate the strong error (E|a - b|^p)^(1/p) of two trajectories on the same paths.
+
+    ``terminal``: at t = 1. ``uniform``: the largest distance over the times both have.
+
+    Parameters
+    ----------
+    a, b : Trajectory
+        From networks or solvers that read the same draw, at any depth.
+    p : {1, 2}
+        The norm. For p = 2 the value is the root mean square.
+    time : {"terminal", "uniform"}
+        Needs ``keep="all"`` for ``"uniform"``.
+
+    Returns
+    -------
+    Estimate
+        Inputs are averaged within a path; the standard error counts paths.
+
+    Raises
+    ------
+    CouplingError
+        If the trajectories come from different draws. Solve the limit on the sample the
+        network read, or compare laws with `weak_error`.
+    ShapeError, NonFiniteStateError
+        If the trajectories have different shapes, or overflowed.
+
+    Examples
+    --------
+    >>> import limits
+    >>> sample = limits.BrownianPath(4).sample(depth=64, n_paths=32, seed=0)
+    >>> h0, net = torch.ones(1, 4, dtype=torch.float64), limits.ResNet("identity")
+    >>> strong_error(net(h0, sample.at_depth(8)), net(h0, sample)).n
+    32
+    """
+    errors = path_errors(a, b, p=p, time=time)
+    powers = errors**p
+    n = len(powers)
+    mean = float(powers.mean())
+    spread = float(powers.std()) / n**0.5 if n > 1 else float("nan")
+    value = mean ** (1 / p)
+    # The delta method: d(m^(1/p)) = m^(1/p - 1) / p dm.
+    error = spread * value / (p * mean) if mean > 0 else 0.0
+    return Estimate(value, error, n)
+
+
+def path_errors(
+    a: Trajectory, b: Trajectory, *, p: int = 2, time: Literal["terminal", "uniform"] = "terminal"
+) -> Tensor:
+    """Return the error of every path, (mean over inputs |a - b|^p)^(1/p), shape ``(path,)``."""
+    if p not in (1, 2):
+        raise LimitsError(f"p must be 1 or 2, found {p!r}.")
+    if time not in ("terminal", "uniform"):
+        raise LimitsError(f'time must be "terminal" or "uniform", found {time!r}.')
+    _check_comparable(a, b)
+    if time == "terminal":
+        distance = _distance(a.terminal, b.terminal)
+    else:
+        distance = _distance(*_at_common_times(a, b)).amax(dim=0)
+    if not bool(torch.isfinite(distance).all()):
+        bad = int((~torch.isfinite(distance)).any(dim=-1).sum())
+        raise NonFiniteStateError(
+            f"{bad} of {len(distance)} paths have NaN or infinite distances, so their mean is no "
+            "estimate. Compare out.log_norm instead, or use the critical exponent."
+        )
+    return distance.pow(p).mean(dim=1).pow(1 / p)
+
+
+def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) -> Estimate:
+    """Estimate the weak error |E phi(a) - E phi(b)| at t = 1.
+
+    Parameters
+    ----------
+    a : Trajectory
+        The network.
+    b : Trajectory or float
+        The limit, or the exact value of E phi. Where both share a draw the difference is taken
+        path by path, which shrinks its standard error.
+    functional : callable
+        phi, from ``(path, input, width)`` to ``(path, input)``.
+
+    Returns
+    -------
+    Estimate
+        Inputs are averaged within a path.
+
+    Raises
+    ------
+    ShapeError
+        If `functional` returns another shape.
+
+    Examples
+    --------
+    >>> import math, limits
+    >>> sample = limits.BrownianPath(8).sample(depth=16, n_paths=4000, seed=0)
+    >>> out = limits.ResNet("identity")(torch.eye(1, 8, dtype=torch.float64), sample)
+    >>> error = weak_error(out, math.e, functional=lambda h: h.square().sum(-1))
+    >>> abs(error.value - (math.e - (1 + 1 / 16) ** 16)) < 4 * error.standard_error
+    True
+    """
+    if not isinstance(b, Trajectory) or _paired(a, b):
+        values = weak_differences(a, b, functional=functional)
+        return Estimate(abs(float(values.mean())), _standard_error(values), len(values))
+    first, second = _apply(functional, a), _apply(functional, b)
+    spread = (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
+    return Estimate(abs(float(first.mean() - second.mean())), spread, min(len(first), len(second)))
+
+
+def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functional) -> Tensor:
+    """Return phi(a) - phi(b) of every path, inputs averaged, shape ``(path,)``."""
+    first = _apply(functional, a)
+    return first - (_apply(functional, b) if isinstance(b, Trajectory) else b)
+
+
+def _paired(a: Trajectory, b: Trajectory) -> bool:
+    return a.tag == b.tag and a.terminal.shape == b.terminal.shape
+
+
+def _apply(functional: Functional, trajectory: Trajectory) -> Tensor:
+    values = functional(trajectory.terminal)
+    wanted = trajectory.terminal.shape[:2]
+    if not isinstance(values, Tensor) or values.shape != wanted:
+        found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ShapeError(
+            f"functional must map (path, input, width) to (path, input) = {tuple(wanted)}, found "
+            f"{found}. Reduce the last axis only, for example lambda h: h.norm(dim=-1)."
+        )
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteStateError(
+            f"functional is NaN or infinite in {int((~torch.isfinite(values)).sum())} of "
+            f"{values.numel()} places. Use a functional that is finite on these states."
+        )
+    return values.double().mean(dim=1)
+
+
+def _standard_error(values: Tensor) -> float:
+    return float(values.std()) / len(values) ** 0.5 if len(values) > 1 else float("nan")
+
+
+def _check_comparable(a: Trajectory, b: Trajectory) -> None:
+    for each in (a, b):
+        if not isinstance(each, Trajectory):
+            raise ShapeError(
+                f"strong_error compares trajectories, found {type(each).__name__}. Pass what a "
+                "network or a solver returned."
+            )
+    if a.tag != b.tag:
+        raise CouplingError(
+            "strong_error needs two trajectories driven by the same weight path; these come from "
+            f"draws #{a.tag} and #{b.tag}. Solve the limit on the sample you passed to the "
+            "network, or use weak_error."
+        )
+    if a.terminal.shape != b.terminal.shape:
+        raise ShapeError(
+            f"the trajectories have terminal states of shapes {tuple(a.terminal.shape)} and "
+            f"{tuple(b.terminal.shape)}, (path, input, width). Use the same inputs and n_paths."
+        )
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(a.double() - b.double(), dim=-1)
+
+
+def _at_common_times(a: Trajectory, b: Trajectory) -> tuple[Tensor, Tensor]:
+    gaps = (a.times[:, None] - b.times[None, :]).abs()
+    rows, columns = torch.nonzero(gaps < _TIME_TOLERANCE, as_tuple=True)
+    needed = min(a.depth or 0, b.depth or 0) + 1
+    if len(rows) < max(needed, 3):
+        raise ShapeError(
+            f"the uniform error needs the states along the way; these trajectories share "
+            f'{len(rows)} times. Call the network and the solver with keep="all", on depths '
+            "that divide one another."
+        )
+    return a.values[rows], b.values[columns]

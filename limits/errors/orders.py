@@ -1,0 +1,123 @@
+"""Convergence orders with intervals: paths are resampled, never points."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from limits.estimates import Order
+from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.randomness import check_seed
+
+__all__ = ["fit_order", "fit_weak_order"]
+
+_RESAMPLES = 2000
+_MOST_GROUPS = 1000
+
+Array = NDArray[np.float64]
+
+
+def fit_order(
+    path_errors: ArrayLike | Tensor, *, depths: Sequence[int], p: int = 2, seed: int
+) -> Order:
+    """Fit error ~ C L^-p by least squares in log log, with a 95 % interval.
+
+    Errors at different depths share their paths, so the bootstrap draws whole paths, the same
+    ones at every depth.
+
+    Parameters
+    ----------
+    path_errors : array_like
+        |h_L - H_1| of every path, shape ``(depth, path)``.
+    depths : sequence of int
+        The depths of the rows; at least three.
+    p : {1, 2}
+        The norm over paths, (mean of error^p)^(1/p).
+    seed : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    Order
+        With the depths it was fitted on.
+
+    Raises
+    ------
+    ShapeError
+        If there are fewer than three depths or two paths, or shapes disagree.
+    NonFiniteStateError
+        If an error is NaN, infinite, negative, or zero on every path of a depth.
+
+    References
+    ----------
+    Efron and Tibshirani, *An Introduction to the Bootstrap* (1993), Section 13.3 (percentiles).
+
+    Examples
+    --------
+    >>> errors = np.outer([1.0, 0.5, 0.25], np.linspace(1, 2, 10))
+    >>> print(fit_order(errors, depths=(8, 16, 32), seed=0))
+    order 1.000 [1.000, 1.000], L = 8-32
+    """
+    errors = _checked(path_errors, depths)
+    if (errors < 0).any():
+        raise NonFiniteStateError(
+            f"path errors must not be negative, found {float(errors.min()):g}. Pass |h_L - H_1|."
+        )
+    return _fit(errors**p, depths, lambda means: means ** (1 / p), seed)
+
+
+def fit_weak_order(differences: ArrayLike | Tensor, *, depths: Sequence[int], seed: int) -> Order:
+    """Fit |mean difference| ~ C L^-p; signed differences of shape ``(depth, path)``."""
+    return _fit(_checked(differences, depths), depths, np.abs, seed)
+
+
+def _checked(values: ArrayLike | Tensor, depths: Sequence[int]) -> Array:
+    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float)
+    if array.ndim != 2 or array.shape[0] != len(depths) or len(depths) < 3 or array.shape[1] < 2:
+        raise ShapeError(
+            f"an order needs errors of shape (depth, path) on at least three depths and two "
+            f"paths, found shape {array.shape} for depths {tuple(depths)}. Add depths or paths."
+        )
+    if not np.isfinite(array).all():
+        raise NonFiniteStateError(
+            f"{int((~np.isfinite(array)).sum())} of {array.size} path errors are NaN or infinite. "
+            "An exploding network has no order; use the critical exponent."
+        )
+    return array
+
+
+def _fit(
+    values: Array, depths: Sequence[int], summary: Callable[[Array], Array], seed: int
+) -> Order:
+    logs: Array = np.log(np.asarray(depths, dtype=np.float64))
+    centred = logs - logs.mean()
+    errors = summary(values.mean(axis=1))
+    if (errors <= 0).any():
+        zero = [depth for depth, error in zip(depths, errors, strict=True) if error <= 0]
+        raise NonFiniteStateError(
+            f"the error is exactly zero at depths {zero}, so it has no logarithm. Leave out the "
+            "depth of the reference."
+        )
+    slope = -centred @ np.log(errors) / (centred @ centred)
+    constant = float(np.exp(np.log(errors).mean() + slope * logs.mean()))
+    resampled = np.log(np.maximum(summary(_bootstrap_means(values, seed)), np.finfo(float).tiny))
+    slopes = -resampled @ centred / (centred @ centred)
+    low, high = np.percentile(slopes, [2.5, 97.5])
+    return Order(float(slope), float(low), float(high), constant, tuple(depths))
+
+
+def _bootstrap_means(values: Array, seed: int) -> Array:
+    """Means over resampled paths, shape ``(resample, depth)``.
+
+    Beyond a thousand paths groups of consecutive paths are resampled, whose sums are as good
+    as independent draws and a thousand of which leave no visible error in a percentile.
+    """
+    n = values.shape[1]
+    groups = min(n, _MOST_GROUPS)
+    starts = np.arange(groups) * n // groups
+    sums = np.add.reduceat(values, starts, axis=1)
+    sizes = np.diff(np.append(starts, n))
+    rng = np.random.default_rng(check_seed(seed))
+    counts = rng.multinomial(groups, np.full(groups, 1 / groups), size=_RESAMPLES).astype(float)
+    return (counts @ sums.T) / (counts @ sizes)[:, None]

@@ -1,0 +1,4 @@
+"""Pictures of datasets: a Dataset goes in, matplotlib Axes come out, nothing else happens."""
+
+from limits.plots.convergence import convergence as convergence
+from limits.plots.style import style as style

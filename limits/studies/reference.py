@@ -1,0 +1,108 @@
+"""What a study measures its networks against."""
+
+import math
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from limits._typing import Keep
+from limits.equations import DepthLimit, Driver
+from limits.exceptions import CouplingError, DepthMismatchError, LimitsError
+from limits.solvers import ClosedForm, EulerMaruyama, TorchDiffEq
+from limits.solvers.closed_form import has_closed_form
+from limits.trajectory import Trajectory
+
+__all__ = ["Reference", "Solver", "drawn_depth", "name_of", "resolve"]
+
+FINER = 16
+"""The default Euler reference has this many times the deepest network's layers."""
+
+
+class Solver(Protocol):
+    """Anything that solves a limit on a draw."""
+
+    def solve(
+        self, limit: DepthLimit, h0: Tensor, sample: Driver, *, keep: Keep = "terminal"
+    ) -> Trajectory:
+        """Return the solution."""
+        ...
+
+
+Reference = int | float | Solver
+"""A depth (the network itself, that deep), an exact expectation (weak errors), or a solver."""
+
+
+def resolve(
+    limit: DepthLimit, depths: Sequence[int], reference: Reference | None, error: str
+) -> Reference:
+    """Return the reference, the best the library has when none is given.
+
+    Raises
+    ------
+    CouplingError
+        If only laws converge and a path-by-path error is asked for, or no exact value is given.
+    DepthMismatchError
+        If a reference depth is not a multiple of every depth.
+    """
+    exact = isinstance(reference, float)
+    if error != "weak" and exact:
+        raise LimitsError(
+            f"reference={reference} is an expectation, which only a weak error can be measured "
+            'against. Use error="weak", a depth (an integer), or a solver.'
+        )
+    own_network = isinstance(reference, int) and not isinstance(reference, bool)
+    if limit.coupling == "law" and not exact and not (own_network and error == "weak"):
+        raise CouplingError(
+            f"{limit.net.block} on {limit.path.label} weights converges in law only, so a "
+            f'path-by-path {error} error does not go to zero. Use error="weak" with a functional '
+            "and its exact expectation as reference=, a float."
+        )
+    if reference is None:
+        return _default(limit, depths)
+    if isinstance(reference, int) and own_network:
+        _check_deeper(reference, depths)
+    elif not exact and not hasattr(reference, "solve"):
+        raise LimitsError(
+            f"reference must be a depth, a float (weak errors) or a solver, found {reference!r}. "
+            "Leave it out for the best the library has."
+        )
+    return reference
+
+
+def drawn_depth(depths: Sequence[int], reference: Reference) -> int:
+    """Return the depth at which the path has to be drawn."""
+    return reference if isinstance(reference, int) else math.lcm(*depths)
+
+
+def name_of(limit: DepthLimit, reference: Reference) -> str:
+    """Return what the reference is, for legends and provenance."""
+    if isinstance(reference, int):
+        return f"same path, L = {reference}"
+    if isinstance(reference, float):
+        return f"exact value {reference:.6g}"
+    if isinstance(reference, ClosedForm):
+        return "closed form"
+    if limit.kind == "identity":
+        return "input"
+    method = getattr(reference, "method", None)
+    return f"{type(reference).__name__}({method})" if method else type(reference).__name__
+
+
+def _default(limit: DepthLimit, depths: Sequence[int]) -> Reference:
+    if has_closed_form(limit):
+        return ClosedForm()
+    if limit.kind == "ode":
+        return TorchDiffEq(method="dopri8", rtol=1e-10, atol=1e-12)
+    if limit.kind == "identity":
+        return EulerMaruyama()
+    return FINER * math.lcm(*depths)
+
+
+def _check_deeper(reference: int, depths: Sequence[int]) -> None:
+    wrong = [depth for depth in depths if reference % depth or reference <= depth]
+    if wrong:
+        raise DepthMismatchError(
+            f"the reference depth {reference} must be a larger multiple of every depth; it is not "
+            f"for {tuple(wrong)}. Use for example reference={FINER * math.lcm(*depths)}."
+        )

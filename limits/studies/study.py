@@ -1,0 +1,126 @@
+"""The result of a convergence study, and its file format."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+
+from limits.estimates import Estimate, Order
+from limits.exceptions import StoreError
+
+__all__ = ["ConvergenceStudy", "ErrorKind"]
+
+ErrorKind = Literal["strong", "uniform", "weak"]
+_TEXTS = ("error_kind", "limit", "equation", "network", "path", "reference")
+_NUMBERS = ("p", "seed", "width", "n_inputs")
+
+
+@dataclass(frozen=True, eq=False)
+class ConvergenceStudy:
+    """Errors of a network against its limit on a ladder of depths.
+
+    Parameters
+    ----------
+    depths : tuple of int
+        The ladder.
+    errors : tuple of Estimate
+        One per depth, in the units of the hidden state (of the functional, for weak errors).
+    order : Order
+        Fitted on all depths.
+    path_errors : array
+        Error of every path, shape ``(depth, path)``; signed differences for weak errors.
+    closed_form : array or None
+        Exact error at every depth, where the library has it.
+    expected_order : float or None
+        What the theorem says.
+    error_kind, limit, equation, network, path, reference : str
+        What was compared with what.
+    p, seed, width, n_inputs : int
+        Norm, seed, width and number of inputs.
+    """
+
+    depths: tuple[int, ...]
+    errors: tuple[Estimate, ...]
+    order: Order
+    path_errors: NDArray[np.float64]
+    closed_form: NDArray[np.float64] | None
+    expected_order: float | None
+    error_kind: ErrorKind
+    limit: str
+    equation: str
+    network: str
+    path: str
+    reference: str
+    p: int
+    seed: int
+    width: int
+    n_inputs: int
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return everything as a Dataset with named axes, ready for a netCDF file."""
+        attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
+        attrs.update({name: getattr(self, name) for name in _NUMBERS})
+        variables = {
+            "error": ("depth", [each.value for each in self.errors]),
+            "standard_error": ("depth", [each.standard_error for each in self.errors]),
+            "path_error": (("depth", "path"), self.path_errors),
+            "order": ((), self.order.value),
+            "order_low": ((), self.order.low),
+            "order_high": ((), self.order.high),
+            "order_constant": ((), self.order.constant),
+            "expected_order": (
+                (), np.nan if self.expected_order is None else self.expected_order
+            ),
+        }  # fmt: skip
+        if self.closed_form is not None:
+            variables["closed_form"] = ("depth", self.closed_form)
+        return xr.Dataset(variables, coords={"depth": list(self.depths)}, attrs=attrs)
+
+    @classmethod
+    def from_dataset(cls, dataset: xr.Dataset) -> "ConvergenceStudy":
+        """Read back what `to_dataset` wrote.
+
+        Raises
+        ------
+        StoreError
+            If the dataset lacks something that a study has.
+        """
+        needed = {"error", "standard_error", "path_error", "order", "expected_order"}
+        missing = sorted((needed - set(dataset)) | (set(_TEXTS + _NUMBERS) - set(dataset.attrs)))
+        if missing:
+            raise StoreError(
+                f"this dataset is no convergence study: it lacks {', '.join(missing)}. Pass what "
+                "to_dataset returned."
+            )
+        depths = tuple(int(depth) for depth in dataset["depth"].values)
+        n_paths = dataset.sizes["path"]
+        expected = float(dataset["expected_order"])
+        return cls(
+            depths=depths,
+            errors=tuple(
+                Estimate(float(value), float(error), n_paths)
+                for value, error in zip(dataset["error"], dataset["standard_error"], strict=True)
+            ),
+            order=Order(
+                float(dataset["order"]),
+                float(dataset["order_low"]),
+                float(dataset["order_high"]),
+                float(dataset["order_constant"]),
+                depths,
+            ),
+            path_errors=dataset["path_error"].transpose("depth", "path").to_numpy(),
+            closed_form=dataset["closed_form"].to_numpy() if "closed_form" in dataset else None,
+            expected_order=None if np.isnan(expected) else expected,
+            error_kind=dataset.attrs["error_kind"],
+            limit=str(dataset.attrs["limit"]),
+            equation=str(dataset.attrs["equation"]),
+            network=str(dataset.attrs["network"]),
+            path=str(dataset.attrs["path"]),
+            reference=str(dataset.attrs["reference"]),
+            p=int(dataset.attrs["p"]),
+            seed=int(dataset.attrs["seed"]),
+            width=int(dataset.attrs["width"]),
+            n_inputs=int(dataset.attrs["n_inputs"]),
+        )
