@@ -1,0 +1,45 @@
+"""Deep residual networks and what they become when depth goes to infinity."""
+
+from importlib.metadata import PackageNotFoundError, version
+
+import limits.closed_forms as closed_forms
+import limits.plots as plots
+from limits.activations import Activation as Activation
+from limits.equations import DepthLimit as DepthLimit
+from limits.equations import NoiseSample as NoiseSample
+from limits.equations import depth_limit as depth_limit
+from limits.errors import fit_order as fit_order
+from limits.errors import strong_error as strong_error
+from limits.errors import weak_error as weak_error
+from limits.estimates import Estimate as Estimate
+from limits.estimates import Order as Order
+from limits.estimates import Verdict as Verdict
+from limits.exceptions import CouplingError as CouplingError
+from limits.exceptions import DepthMismatchError as DepthMismatchError
+from limits.exceptions import DTypeError as DTypeError
+from limits.exceptions import ExperimentError as ExperimentError
+from limits.exceptions import LimitsError as LimitsError
+from limits.exceptions import NoLimitError as NoLimitError
+from limits.exceptions import NonFiniteStateError as NonFiniteStateError
+from limits.exceptions import ShapeError as ShapeError
+from limits.exceptions import SolverError as SolverError
+from limits.exceptions import StoreError as StoreError
+from limits.networks import ResNet as ResNet
+from limits.networks import embed as embed
+from limits.paths import BrownianPath as BrownianPath
+from limits.paths import IIDPath as IIDPath
+from limits.paths import SmoothPath as SmoothPath
+from limits.paths import WeightPath as WeightPath
+from limits.paths import WeightSample as WeightSample
+from limits.solvers import ClosedForm as ClosedForm
+from limits.solvers import EulerMaruyama as EulerMaruyama
+from limits.solvers import TorchDiffEq as TorchDiffEq
+from limits.solvers import TorchSDE as TorchSDE
+from limits.studies import ConvergenceStudy as ConvergenceStudy
+from limits.studies import convergence_study as convergence_study
+from limits.trajectory import Trajectory as Trajectory
+
+try:
+    __version__ = version("resnet-limits")
+except PackageNotFoundError:
+    __version__ = "0+uninstalled"

@@ -1,0 +1,129 @@
+"""Find experiments by name, in an installation and in a checkout that is not installed."""
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from limits.exceptions import ExperimentError
+from limits.sweeps import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from xarray import Dataset
+
+    from limits.estimates import Verdict
+
+__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names"]
+
+_PACKAGE = "limits.experiments"
+_CHECKOUT = Path(__file__).resolve().parents[2] / "experiments"
+_CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
+
+
+class RunnableExperiment(Experiment, Protocol):
+    """What a module in ``experiments`` offers to the command line."""
+
+    SCALES: Mapping[str, Any]
+    CITATION: str
+    draw: "Callable[[Dataset], Figure]"
+    check: "Callable[[Dataset], tuple[Verdict, ...]]"
+
+
+def known_names() -> tuple[str, ...]:
+    """Return the names of all experiments, in alphabetical order.
+
+    Raises
+    ------
+    ExperimentError
+        If this installation has no experiments.
+    """
+    return tuple(sorted(_files()))
+
+
+def matching_names(name: str) -> tuple[str, ...]:
+    """Return the experiment of that name, or all in the folder of that name.
+
+    Raises
+    ------
+    ExperimentError
+        If there is neither; the message lists what there is and what comes close.
+    """
+    known = known_names()
+    if name in known:
+        return (name,)
+    inside = tuple(other for other in known if other.startswith(f"{name}."))
+    if inside:
+        return inside
+    folders = {other.rpartition(".")[0] for other in known} - {""}
+    close = difflib.get_close_matches(name, [*known, *sorted(folders)], n=3)
+    hint = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise ExperimentError(
+        f"there is no experiment called {name!r}.{hint} The known ones are: {', '.join(known)}."
+    )
+
+
+def load(name: str) -> RunnableExperiment:
+    """Import an experiment.
+
+    Raises
+    ------
+    ExperimentError
+        If its module lacks a part that the command line needs.
+    """
+    _package()
+    module = importlib.import_module(f"{_PACKAGE}.{name}")
+    missing = [part for part in _CONTRACT if not hasattr(module, part)]
+    if missing:
+        raise ExperimentError(
+            f"experiment {name!r} lacks {', '.join(missing)}. An experiment is a module with "
+            f"{', '.join(_CONTRACT)}."
+        )
+    return cast("RunnableExperiment", module)
+
+
+def describe(name: str) -> str:
+    """Return the first line of an experiment's docstring, without importing it."""
+    source = _files()[name].read_text(encoding="utf-8")
+    docstring = ast.get_docstring(ast.parse(source)) or ""
+    return docstring.partition("\n")[0]
+
+
+def _files() -> dict[str, Path]:
+    found = {name: file for folder in _package().__path__ for name, file in _walk(Path(folder), "")}
+    if not found:
+        raise ExperimentError(
+            "this installation of limits has no experiments. Install it again, or run "
+            "`python -m limits` in the root of a checkout."
+        )
+    return found
+
+
+def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
+    for entry in folder.iterdir():
+        if entry.name.startswith(("_", ".")):
+            continue
+        if entry.is_dir():
+            yield from _walk(entry, f"{prefix}{entry.name}.")
+        elif entry.suffix == ".py":
+            yield f"{prefix}{entry.stem}", entry
+
+
+def _package() -> ModuleType:
+    try:
+        return importlib.import_module(_PACKAGE)
+    except ModuleNotFoundError as error:
+        if error.name != _PACKAGE:
+            raise
+    # An installation maps the folder into the package; a bare checkout has it beside the package.
+    spec = ModuleSpec(_PACKAGE, loader=None, is_package=True)
+    spec.submodule_search_locations = [str(_CHECKOUT)] if _CHECKOUT.is_dir() else []
+    package = module_from_spec(spec)
+    sys.modules[_PACKAGE] = package
+    return package

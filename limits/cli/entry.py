@@ -1,0 +1,76 @@
+"""Where every command begins and every error ends."""
+
+import sys
+from collections.abc import Sequence
+
+from tyro.extras import subcommand_cli_from_dict
+
+from limits.cli.citing import cite
+from limits.cli.console import error_console, output_console, print_error
+from limits.cli.listing import list_experiments
+from limits.cli.running import run
+from limits.cli.settings import RunRequest
+from limits.cli.showing import show
+from limits.exceptions import LimitsError
+from limits.sweeps.provenance import library_version
+
+__all__ = ["main"]
+
+_DESCRIPTION = (
+    "Deep residual networks, their infinite-depth limits, and the error between the two. "
+    "Begin with `limits list`, then `limits run NAME --scale smoke`. "
+    "`limits run NAME --help` shows every setting of an experiment, "
+    "`limits --version` the version."
+)
+_FAILED_USAGE = 2
+_INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        0 if all went well, 1 if a verdict failed, 2 if the request cannot be carried out, 130
+        after Ctrl-C.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except SystemExit as stop:
+        # tyro prints its help and its usage boxes and then leaves the program.
+        return stop.code if isinstance(stop.code, int) else _FAILED_USAGE
+    except LimitsError as error:
+        print_error(error)
+        return _FAILED_USAGE
+    except KeyboardInterrupt:
+        error_console().print(
+            "Stopped by Ctrl-C. Results that were complete are kept, and nothing half-written "
+            "was left.",
+            soft_wrap=True,
+        )
+        return _INTERRUPTED
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if arguments == ["--version"]:
+        output_console().print(f"limits {library_version()}")
+        return 0
+    # The flags of `run` depend on the experiment, so it reads its own arguments.
+    if arguments[:1] == ["run"]:
+        return run(arguments[1:])
+    commands = {
+        "run": RunRequest,
+        "list": list_experiments,
+        "show": show,
+        "cite": cite,
+    }
+    return subcommand_cli_from_dict(
+        commands, prog="limits", description=_DESCRIPTION, args=arguments
+    )

@@ -1,0 +1,142 @@
+"""``limits run``: compute, store, draw and judge."""
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from limits.cli.console import output_console, print_error, progress_reports
+from limits.cli.discovery import RunnableExperiment, load, matching_names
+from limits.cli.settings import (
+    DEFAULT_SCALE,
+    RunSettings,
+    read_experiment,
+    read_folder,
+    read_request,
+)
+from limits.exceptions import LimitsError
+from limits.reports.tables import verdict_table
+from limits.sweeps import load_dataset, prepare_folder, save_dataset, scale_name
+from limits.sweeps import run as run_tasks
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+__all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    name: str
+    passed: int
+    judged: int
+    seconds: float
+    problem: str = ""
+
+    @property
+    def good(self) -> bool:
+        return not self.problem and self.passed == self.judged
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run what the arguments after ``limits run`` ask for.
+
+    Returns
+    -------
+    int
+        0 if every verdict passed, else 1.
+
+    Raises
+    ------
+    LimitsError
+        If the one experiment asked for cannot run. In a folder that counts as a failure and the
+        others still run.
+    """
+    request, rest = read_request(arguments)
+    names = matching_names(request.name)
+    if names != (request.name,):
+        settings = read_folder(request.name, names, rest)
+        _prepare(settings.out)
+        return _run_folder(names, settings)
+    experiment = load(request.name)
+    settings, config = read_experiment(request.name, experiment, request.scale, rest)
+    _prepare(settings.out)
+    return 0 if _run_one(request.name, experiment, config, settings).good else 1
+
+
+def _run_folder(names: Sequence[str], settings: RunSettings) -> int:
+    outcomes = [_run_or_report(name, settings) for name in names]
+    table = Table("experiment", "verdicts passed", "seconds", "", header_style="bold")
+    for outcome in outcomes:
+        word = Text("pass", "bold green") if outcome.good else Text("FAIL", "bold red")
+        judged = outcome.problem or f"{outcome.passed} of {outcome.judged}"
+        table.add_row(Text(outcome.name), Text(judged), f"{outcome.seconds:.1f}", word)
+    output_console().print(table)
+    return 0 if all(outcome.good for outcome in outcomes) else 1
+
+
+def _run_or_report(name: str, settings: RunSettings) -> _Outcome:
+    started = perf_counter()
+    try:
+        experiment = load(name)
+        _, config = read_experiment(name, experiment, settings.scale, [])
+        return _run_one(name, experiment, config, settings)
+    except LimitsError as error:
+        print_error(f"{name}: {error}")
+        problem = type(error).__name__
+    # One broken experiment must not cost a night of others, but its traceback must be seen.
+    except Exception as error:
+        traceback.print_exc()
+        problem = type(error).__name__
+    return _Outcome(name, 0, 0, perf_counter() - started, problem)
+
+
+def _run_one(
+    name: str, experiment: RunnableExperiment, config: Any, settings: RunSettings
+) -> _Outcome:
+    console = output_console()
+    scale = scale_name(experiment, config)
+    numbers, figure = _targets(name, scale, settings.out)
+    console.print(Text(f"{name}, scale {scale}, seed {settings.seed}"))
+    started = perf_counter()
+    with progress_reports(name) as progress:
+        save_dataset(run_tasks(experiment, config, seed=settings.seed, progress=progress), numbers)
+    # Figure and verdicts are made of the file, so that whoever reads it later gets the same.
+    dataset = load_dataset(numbers)
+    _draw(experiment, dataset, figure)
+    verdicts = experiment.check(dataset)
+    seconds = perf_counter() - started
+    console.print(verdict_table(verdicts, title=f"{name}, scale {scale}"))
+    console.print(Text(f"numbers: {numbers}\nfigure:  {figure}\n{seconds:.1f} s"), soft_wrap=True)
+    passed = sum(verdict.passed for verdict in verdicts)
+    return _Outcome(name, passed, len(verdicts), seconds)
+
+
+def _draw(experiment: RunnableExperiment, dataset: "Dataset", path: Path) -> None:
+    import matplotlib
+
+    # A window system may be missing, and must never be asked for.
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    from limits.reports.figures import save_figure
+
+    figure = experiment.draw(dataset)
+    save_figure(figure, path)
+    pyplot.close(figure)
+
+
+def _targets(name: str, scale: str, out: Path) -> tuple[Path, Path]:
+    # A quick look at another scale or with other settings never replaces a kept figure.
+    stem = name if scale == DEFAULT_SCALE else f"{name}-{scale}"
+    return out / "data" / f"{stem}.nc", out / f"{stem}.png"
+
+
+def _prepare(out: Path) -> None:
+    prepare_folder(out)
+    prepare_folder(out / "data")
