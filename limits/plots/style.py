@@ -17,7 +17,7 @@ PAGE = 7.2
 COLOURS = ("#08306b", "#d95f02", "#1b9e77", "#8c6bb1")
 MARKERS = ("o", "s", "^", "D")
 
-_SETTINGS: dict[str, Any] = {
+_SETTINGS: Any = {
     "font.size": 9,
     "axes.titlesize": 9.5,
     "axes.labelsize": 9,
