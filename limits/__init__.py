@@ -8,7 +8,9 @@ from limits.activations import Activation as Activation
 from limits.equations import DepthLimit as DepthLimit
 from limits.equations import NoiseSample as NoiseSample
 from limits.equations import depth_limit as depth_limit
+from limits.equations import from_torchsde as from_torchsde
 from limits.errors import fit_order as fit_order
+from limits.errors import path_errors as path_errors
 from limits.errors import strong_error as strong_error
 from limits.errors import weak_error as weak_error
 from limits.estimates import Estimate as Estimate
@@ -24,11 +26,16 @@ from limits.exceptions import NonFiniteStateError as NonFiniteStateError
 from limits.exceptions import ShapeError as ShapeError
 from limits.exceptions import SolverError as SolverError
 from limits.exceptions import StoreError as StoreError
+from limits.networks import AveragedInner as AveragedInner
+from limits.networks import Block as Block
+from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
 from limits.networks import embed as embed
 from limits.paths import BrownianPath as BrownianPath
+from limits.paths import FractionalPath as FractionalPath
 from limits.paths import IIDPath as IIDPath
 from limits.paths import SmoothPath as SmoothPath
+from limits.paths import TrainedPath as TrainedPath
 from limits.paths import WeightPath as WeightPath
 from limits.paths import WeightSample as WeightSample
 from limits.solvers import ClosedForm as ClosedForm

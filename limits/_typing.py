@@ -1,9 +1,11 @@
 """Shapes and closed sets of names, checked at run time in the tests only."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from limits.exceptions import LimitsError
 
 __all__ = [
     "BlockName",
@@ -17,6 +19,8 @@ __all__ = [
     "Regime",
     "State",
     "States",
+    "TimeUnit",
+    "check_choice",
 ]
 
 State: TypeAlias = Float[Tensor, "path input width"]
@@ -26,8 +30,17 @@ Exponents: TypeAlias = Int[Tensor, "path input"]
 Matrices: TypeAlias = Float[Tensor, "path width width"]
 LayerMatrices: TypeAlias = Float[Tensor, "path layer width width"]
 
-BlockName = Literal["res-1", "res-3"]
+BlockName = Literal["res-1", "res-2", "res-3"]
 Keep = Literal["terminal", "all"]
 Nonfinite = Literal["raise", "keep"]
 Regime = Literal["identity", "limit", "explosion", "contraction"]
 Device: TypeAlias = str
+TimeUnit = Literal["time", "layer"]
+
+
+def check_choice(value: str, name: str, choices: object) -> None:
+    """Raise unless `value` is one of the strings of a Literal."""
+    allowed = get_args(choices)
+    if value not in allowed:
+        listed = " or ".join(f'"{choice}"' for choice in allowed)
+        raise LimitsError(f"{name} must be {listed}, found {value!r}.")

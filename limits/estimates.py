@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 __all__ = ["Estimate", "Order", "Verdict"]
 
 
@@ -86,3 +89,48 @@ class Verdict:
     asked: str
     measured: str
     passed: bool
+
+    @classmethod
+    def of_order(
+        cls,
+        claim: str,
+        order: Order,
+        expected: float,
+        *,
+        margin: float = 0.03,
+        widest: float = 0.05,
+    ) -> "Verdict":
+        """Judge a fitted order against theory, as `Order.agrees_with` does.
+
+        Examples
+        --------
+        >>> order = Order(0.504, 0.49, 0.52, 1.1, (8, 16, 32))
+        >>> Verdict.of_order("strong order", order, 0.5).passed
+        True
+        """
+        return cls(
+            claim,
+            f"{expected:g} within {margin:g} of an interval narrower than {widest:g}",
+            str(order),
+            order.agrees_with(expected, margin=margin, widest=widest),
+        )
+
+    @classmethod
+    def of_closed_form(
+        cls, claim: str, values: ArrayLike, exact: ArrayLike, standard_errors: ArrayLike
+    ) -> "Verdict":
+        """Judge estimates against exact values: each within four standard errors.
+
+        Examples
+        --------
+        >>> Verdict.of_closed_form("errors", [1.0, 2.0], [1.1, 2.0], [0.1, 0.1]).measured
+        'at most 1.0 standard errors away'
+        """
+        distances = np.abs(np.subtract(values, exact)) / np.asarray(standard_errors)
+        worst = float(distances.max())
+        return cls(
+            claim,
+            "within 4 standard errors",
+            f"at most {worst:.1f} standard errors away",
+            worst <= 4,
+        )

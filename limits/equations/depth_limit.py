@@ -1,218 +1,24 @@
 """What a residual network becomes when its depth goes to infinity."""
 
-from dataclasses import dataclass
-from typing import Literal
-
 import torch
-from torch import Tensor
 
-from limits.equations.noise import NoiseSample
-from limits.equations.ode import VectorField
-from limits.equations.sde import IsotropicSDE, MatrixSDE
-from limits.equations.theorems import THEOREMS, TRIVIAL, Coupling, Form, Kind, Theorem
-from limits.exceptions import CouplingError, LimitsError, NoLimitError, ShapeError
+from limits.equations.limit import DepthLimit
+from limits.equations.theorems import Form, away_from_critical, find
+from limits.exceptions import LimitsError, NoLimitError
 from limits.networks.resnet import ResNet
-from limits.paths import WeightPath, WeightSample
-from limits.paths.base import check_count, checked_device
-from limits.randomness import check_seed
+from limits.paths import WeightPath
 from limits.scaling import regime
 
-__all__ = ["DepthLimit", "depth_limit"]
-
-Driver = WeightSample | NoiseSample
-
-
-@dataclass(frozen=True)
-class DepthLimit:
-    """The limit of a network on a weight path; make one with `depth_limit`.
-
-    Parameters
-    ----------
-    net : ResNet
-        The network.
-    path : WeightPath
-        The law of its weights.
-    theorem : Theorem
-        The row of the theorem table that applies.
-    """
-
-    net: ResNet
-    path: WeightPath
-    theorem: Theorem
-
-    @property
-    def kind(self) -> Kind:
-        """What the limit is: an equation, ``"identity"``, ``"explosion"`` or ``"contraction"``."""
-        return self.theorem.kind
-
-    @property
-    def coupling(self) -> Coupling:
-        """``"strong"``: path by path on the network's own weights. ``"law"``: laws only."""
-        return self.theorem.coupling
-
-    @property
-    def form(self) -> Form:
-        """``"path"``: driven by the weights. ``"law"``: driven by noise of its own."""
-        return self.theorem.form
-
-    @property
-    def order(self) -> float | None:
-        """Theoretical order of the strong error ("strong") or of the weak error ("law")."""
-        return self.theorem.order
-
-    @property
-    def equation(self) -> str:
-        """The limit in plain text."""
-        return self.theorem.equation
-
-    def sample(
-        self,
-        *,
-        depth: int,
-        n_paths: int,
-        seed: int,
-        dtype: torch.dtype = torch.float64,
-        device: str | torch.device = "cpu",
-    ) -> Driver:
-        """Draw what drives the limit: weights for a path form, noise for a law form.
-
-        Parameters
-        ----------
-        depth : int
-            Number of steps of the finest solution.
-        n_paths, seed, dtype, device
-            As in `WeightPath.sample`.
-        """
-        if self.form == "path":
-            return self.path.sample(
-                depth=depth, n_paths=n_paths, seed=seed, dtype=dtype, device=device
-            )
-        check_count(depth, "depth")
-        check_count(n_paths, "n_paths")
-        check_seed(seed)
-        return NoiseSample(
-            label=f"{self.path.label}/law",
-            width=self.path.width,
-            depth=depth,
-            n_paths=n_paths,
-            seed=seed,
-            dtype=dtype,
-            device=checked_device(device),
-            drawn_depth=depth,
-        )
-
-    def check_driver(self, driver: object) -> None:
-        """Raise `CouplingError` unless `driver` is what this limit is driven by."""
-        if self.form == "law" and isinstance(driver, WeightSample):
-            raise CouplingError(
-                f"this limit holds in law only ({self.equation}), so the network's weights cannot "
-                "drive it. Draw its own noise with limit.sample(depth=..., n_paths=..., seed=...) "
-                "and compare with weak_error."
-            )
-        if self.form == "path" and isinstance(driver, NoiseSample):
-            raise CouplingError(
-                "this limit is driven by the network's weights, found the noise of a limit in law. "
-                "Pass the WeightSample that the network read."
-            )
-        if not isinstance(driver, WeightSample | NoiseSample):
-            raise ShapeError(
-                f"a limit is solved on a draw, found {type(driver).__name__}. Make one with "
-                "path.sample(...) or limit.sample(...)."
-            )
-        own = self.path.label
-        other = driver.path.label if isinstance(driver, WeightSample) else driver.label
-        if other not in (own, f"{own}/law"):
-            raise CouplingError(
-                f"this limit was built for {own} weights, the draw is one of {other}. Use "
-                "depth_limit(net, path) with the path you sampled."
-            )
-
-    def check_exists(self) -> None:
-        """Raise `NoLimitError` where depth to infinity has no limit."""
-        if self.kind == "explosion":
-            raise NoLimitError(
-                f"there is no limit to solve: beta={self.net.beta} is below the critical exponent "
-                f"{self.path.critical_beta:g} of {self.path.label} weights, where hidden states "
-                f"explode. Use beta={self.path.critical_beta:g}, or look at out.log_norm."
-            )
-
-    def pack(self, h0: Tensor, n_paths: int) -> Tensor:
-        """Return states as torchsde wants them, shape ``(path, input * width)``.
-
-        Parameters
-        ----------
-        h0 : Tensor
-            ``(input, width)``, shared by all paths, or ``(path, input, width)``.
-        n_paths : int
-            Number of paths.
-        """
-        if h0.ndim == 2:
-            h0 = h0.expand(n_paths, -1, -1)
-        if h0.ndim != 3 or h0.shape[0] != n_paths or h0.shape[2] != self.path.width:
-            raise ShapeError(
-                f"h0 must have shape (input, {self.path.width}) or ({n_paths}, input, "
-                f"{self.path.width}), found {tuple(h0.shape)}."
-            )
-        return h0.flatten(1)
-
-    def unpack(self, y: Tensor) -> Tensor:
-        """Return packed states as ``(..., path, input, width)``."""
-        if y.shape[-1] % self.path.width:
-            raise ShapeError(
-                f"packed states have {y.shape[-1]} columns, no multiple of the width "
-                f"{self.path.width}. Pass what pack or torchsde returned."
-            )
-        return y.unflatten(-1, (-1, self.path.width))
-
-    def as_torchsde(
-        self, sample: Driver, *, unit: Literal["time", "layer"] = "time"
-    ) -> MatrixSDE | IsotropicSDE:
-        """Return the SDE for ``torchsde.sdeint(sde, limit.pack(h0, n), ts, bm=..., dt=...)``.
-
-        General noise: use ``method="euler"`` with ``bm=sample.as_torchsde()``, ``ts`` in [0, 1]
-        and ``dt = 1 / depth``; or the unit "layer" in both, ``ts`` in [0, depth] and ``dt = 1``.
-
-        Raises
-        ------
-        NoLimitError
-            If the limit is no SDE.
-        CouplingError
-            If `sample` does not drive this limit.
-        """
-        self.check_exists()
-        self.check_driver(sample)
-        if self.kind != "sde":
-            raise NoLimitError(
-                f"this limit is of kind {self.kind!r}, no SDE. Use as_torchdiffeq for an ODE."
-            )
-        duration = float(sample.depth) if unit == "layer" else 1.0
-        cls = MatrixSDE if self.form == "path" else IsotropicSDE
-        return cls(self.net, self.path.width, duration)
-
-    def as_torchdiffeq(self, sample: WeightSample) -> VectorField:
-        """Return f(t, h) for ``torchdiffeq.odeint(f, h0, t)``, states ``(path, input, width)``.
-
-        Raises
-        ------
-        NoLimitError
-            If the limit is no ODE.
-        CouplingError
-            If `sample` does not drive this limit.
-        """
-        self.check_exists()
-        self.check_driver(sample)
-        if self.kind != "ode":
-            raise NoLimitError(
-                f"this limit is of kind {self.kind!r}, no ODE. Use as_torchsde for an SDE."
-            )
-        return VectorField(self.net, sample)
+__all__ = ["depth_limit"]
 
 
 def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthLimit:
     """Return what `net` becomes on weights of law `path` when depth goes to infinity.
 
-    At the critical exponent i.i.d. weights give an SDE and smooth weights an ODE; above it the
-    network becomes the identity, below it explodes.
+    At the critical exponent i.i.d. weights give an SDE, smooth weights an ODE, fractional weights
+    with H > 1/2 a Young equation (of the averaged field where there are inner weights), with
+    H < 1/2 a drift ODE (res-1) or a law (res-3). Above it the network becomes the identity,
+    below it explodes, or contracts for res-1 and H < 1/2.
 
     Parameters
     ----------
@@ -260,8 +66,21 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
             f"the inputs' exponents lie in different regimes ({', '.join(sorted(kinds))}; critical "
             f"exponent {path.critical_beta:g}). Ask for the limit of one regime at a time."
         )
-    kind = kinds.pop()
-    if kind != "limit":
-        return DepthLimit(net, path, TRIVIAL[kind])
-    rows = [THEOREMS.get((path.family, net.block, each)) for each in (form, "law", "path")]
-    return DepthLimit(net, path, next(row for row in rows if row is not None))
+    kind = regime(float(betas[0]), path.index)
+    inner = net.vector_field.has_inner
+    if kind == "explosion" and path.family == "antipersistent" and not inner:
+        return DepthLimit(net, path, away_from_critical("contraction"))
+    if kind in ("identity", "explosion"):
+        return DepthLimit(net, path, away_from_critical(kind))
+    row = find(path.family, "inner" if inner else "outer", form)
+    if row is None:
+        raise NoLimitError(
+            f"weights of one trained network with index {path.index:g} have no law, so no theorem "
+            "applies. Use index=1.0 if they vary smoothly with the layer."
+        )
+    if net.corrected and row.kind != "young":
+        raise NoLimitError(
+            f"the correction is one for Young limits (H > 1/2); on {path.label} weights it changes "
+            "the limit. Leave out corrected=True."
+        )
+    return DepthLimit(net, path, row)

@@ -1,50 +1,109 @@
-"""The limit in law of i.i.d. weights, dH = c Sigma(H)^(1/2) dB, for one or several inputs."""
+"""Limits in law, dH = c Sigma(H)^(1/2) dB + drift, for one or several inputs."""
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.networks.blocks import Pointwise
+from limits.closed_forms.fractional import rough_relu_rates
+from limits.equations.kernels import arc_cosine, gaussian_kernel
+from limits.exceptions import NoLimitError
+from limits.networks.blocks import Inner
 from limits.networks.resnet import ResNet
+from limits.paths import WeightPath
 
-__all__ = ["arc_cosine", "gram", "root"]
+__all__ = ["Isotropic", "isotropic_of", "root"]
 
 _RANK_TOLERANCE = 1e-12
 
 
-def gram(net: ResNet, h: State) -> Tensor:
-    """Return E<g(h^a), g(h^b)>, shape ``(path, input, input)``.
+@dataclass(frozen=True)
+class Isotropic:
+    """dH^a = c / sqrt(width) sum_b R_ab(H) dB^b - c^2 `decay` H^a dt, R R^T = `gram`(H).
 
-    res-1: the inner products of s(h). res-3: the arc-cosine kernel of relu.
+    Parameters
+    ----------
+    gram : callable
+        E<g(h^a), g(h^b)>, from ``(path, input, width)`` to ``(path, input, input)``.
+    coefficient : float
+        The c.
+    width : int
+        Size d of the hidden state.
+    decay : float
+        Rate of a linear drift towards zero.
+    most_inputs : int or None
+        How many inputs have a known joint law; None for any number.
+    """
+
+    gram: Callable[[State], Tensor]
+    coefficient: float
+    width: int
+    decay: float = 0.0
+    most_inputs: int | None = None
+
+    def diffuse(self, h: State, noise: State) -> State:
+        """Return c / sqrt(width) R(h) noise."""
+        return root(self.gram(h)) @ noise * (self.coefficient / math.sqrt(self.width))
+
+    def drift(self, h: State) -> State:
+        """Return the drift per unit of layer time."""
+        return h * (-self.decay * self.coefficient**2)
+
+
+def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
+    """Return the isotropic limit of a network.
+
+    Raises
+    ------
+    NoLimitError
+        If its coefficient is not known in closed form.
     """
     block = net.vector_field
-    if isinstance(block, Pointwise):
-        values = block.field(h, None)
-        return values @ values.mT
+    if path.family == "antipersistent":
+        if not (isinstance(block, Inner) and block.homogeneous and block.activation.name == "relu"):
+            raise NoLimitError(
+                f"the coefficient of the limit at H = {path.index:g} < 1/2 is known for relu "
+                'without bias only. Use block="res-3", or simulate the network.'
+            )
+        strength, decay = rough_relu_rates(path.index, path.width)
+
+        def rough(h: State) -> Tensor:
+            return strength * (h @ h.mT)
+
+        return Isotropic(rough, net.coefficient, path.width, decay, most_inputs=1)
+    if not block.has_inner:
+
+        def outer(h: State) -> Tensor:
+            values = block.field(h, None)
+            return values @ values.mT
+
+        return Isotropic(outer, net.coefficient, path.width)
+    if not isinstance(block, Inner):
+        raise NoLimitError(
+            f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "
+            "Use res-2 or res-3, or simulate the network."
+        )
+    kernel = gaussian_kernel(block)
+    relu = block.activation.name == "relu" and not block.bias
+    if path.family == "iid" and not relu:
+        raise NoLimitError(
+            f"E|s(W h + b)|^2 under {path.label} weights has no closed form for "
+            f"{block.activation.name}. Use BrownianPath, or relu."
+        )
+    return Isotropic(
+        arc_cosine_of if relu else kernel,
+        net.coefficient,
+        path.width,
+        most_inputs=1 if path.family == "iid" else None,
+    )
+
+
+def arc_cosine_of(h: State) -> Tensor:
+    """Return the arc-cosine kernel of the inputs."""
     return arc_cosine(h @ h.mT)
-
-
-def arc_cosine(products: Tensor) -> Tensor:
-    """Return E<relu(W a), relu(W b)> from the inner products of the inputs.
-
-    |a||b| (sin f + (pi - f) cos f) / (2 pi) for Gaussian W of variance 1 / width, f the angle
-    between a and b; |a|^2 / 2 on the diagonal.
-
-    Examples
-    --------
-    >>> arc_cosine(torch.eye(2, dtype=torch.float64)).diagonal()
-    tensor([0.5000, 0.5000], dtype=torch.float64)
-    """
-    norms = products.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
-    scale = norms.unsqueeze(-1) * norms.unsqueeze(-2)
-    cosine = (products / scale.clamp_min(torch.finfo(products.dtype).tiny)).clamp(-1, 1)
-    angle = torch.acos(cosine)
-    kernel = scale * (torch.sin(angle) + (math.pi - angle) * cosine) / (2 * math.pi)
-    diagonal = torch.diag_embed(norms.square() / 2)
-    off = 1 - torch.eye(products.shape[-1], dtype=products.dtype, device=products.device)
-    return kernel * off + diagonal
 
 
 def root(matrix: Tensor) -> Tensor:

@@ -4,13 +4,13 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from limits._typing import State
+from limits._typing import State, TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError
+from limits.paths.base import check_count
 from limits.paths.sources import IndependentSource
 from limits.paths.torchsde_noise import GridBrownian
 from limits.randomness import BLOCK, Stream
@@ -57,7 +57,8 @@ class NoiseSample:
 
     def at_depth(self, depth: int) -> "NoiseSample":
         """Return the same noise on a coarser grid whose size divides the drawn one."""
-        if not isinstance(depth, int) or depth < 1 or self.drawn_depth % depth:
+        whole = isinstance(depth, int) and not isinstance(depth, bool)
+        if not whole or depth < 1 or self.drawn_depth % depth:
             raise DepthMismatchError(
                 f"cannot read noise drawn with {self.drawn_depth} steps with {depth} steps, "
                 f"because {depth} does not divide {self.drawn_depth}. Sample at a multiple of "
@@ -97,10 +98,10 @@ class NoiseSample:
                     yield total
                     total, count = None, 0
 
-    def as_torchsde(
-        self, *, n_inputs: int = 1, unit: Literal["time", "layer"] = "time"
-    ) -> GridBrownian:
+    def as_torchsde(self, *, n_inputs: int = 1, unit: TimeUnit = "time") -> GridBrownian:
         """Return the noise for ``torchsde.sdeint(..., bm=...)``, channels ``input * width``."""
+        check_count(n_inputs, "n_inputs")
+        check_choice(unit, "unit", TimeUnit)
         return GridBrownian(
             [self.source(number) for number in range(n_inputs)],
             depth=self.depth,
@@ -113,4 +114,5 @@ class NoiseSample:
 
     def increments(self, *, n_inputs: int = 1) -> Tensor:
         """Return all increments dB, shape ``(layer, path, input, width)``."""
+        check_count(n_inputs, "n_inputs")
         return torch.stack(list(self.steps(first_path=0, n_paths=self.n_paths, n_inputs=n_inputs)))

@@ -1,4 +1,4 @@
-"""The neural ODE dH = c V_t g(H, W_t) dt as a plain callable."""
+"""ODE limits as plain callables (t, h)."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,14 @@ from torch import Tensor
 from limits.exceptions import SolverError
 from limits.networks.resnet import ResNet
 from limits.paths import DenseIncrement, Increment, WeightSample
-from limits.paths.smooth import SmoothSource
 from limits.paths.sources import SmoothReader
 
-__all__ = ["VectorField"]
+__all__ = ["DriftField", "VectorField"]
 
 
 @dataclass(eq=False)
 class VectorField:
-    """Right-hand side f(t, h) for ``torchdiffeq.odeint``.
+    """The neural ODE's right-hand side c V_t g(h, W_t), for ``torchdiffeq.odeint``.
 
     Parameters
     ----------
@@ -53,11 +52,42 @@ class VectorField:
         return DenseIncrement(matrices, self.sample.source.scale)
 
 
+@dataclass(eq=False)
+class DriftField:
+    """-(c^2 / (2 width)) Dg(h)^T g(h): what antipersistent weights leave of a res-1 network.
+
+    Parameters
+    ----------
+    net : ResNet
+        Gives the block g and the coefficient c.
+    width : int
+        Size d of the hidden state.
+
+    Attributes
+    ----------
+    evaluations : int
+        How often the field was evaluated.
+    """
+
+    net: ResNet
+    width: int
+
+    def __post_init__(self) -> None:
+        self.evaluations = 0
+        self._block = self.net.vector_field
+
+    def __call__(self, t: float | Tensor, h: Tensor) -> Tensor:
+        """Return the drift for states of shape ``(path, input, width)``."""
+        self.evaluations += 1
+        pulled = self._block.pulled(h, self._block.field(h, None), None)
+        return pulled * (-(self.net.coefficient**2) / (2 * self.width))
+
+
 def _reader(sample: WeightSample) -> SmoothReader:
-    source = sample.source
-    if not isinstance(source, SmoothSource):
+    reader = sample.source.open(sample.first_path, sample.n_paths)
+    if not isinstance(reader, SmoothReader):
         raise SolverError(
             f"{sample.path.label} weights have no value between layers, so there is no vector "
             "field to evaluate. Use EulerMaruyama, or a SmoothPath."
         )
-    return source.open(sample.first_path, sample.n_paths)
+    return reader

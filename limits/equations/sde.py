@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits.equations.isotropic import gram, root
+from limits.equations.isotropic import Isotropic
 from limits.networks.resnet import ResNet
 from limits.paths import DenseIncrement
 
@@ -52,29 +52,30 @@ class MatrixSDE:
 
 @dataclass(eq=False)
 class IsotropicSDE:
-    """dH^a = (c / sqrt(width)) sum_b R_ab(H) dB^b with R R^T = E<g(H^a), g(H^b)>.
+    """A limit in law, dH^a = c / sqrt(width) sum_b R_ab(H) dB^b + drift.
 
-    Not torchsde's "diagonal" noise: every component of g depends on all of H.
+    Not torchsde's "diagonal" noise: every component of R depends on all of H.
 
     Parameters
     ----------
-    net, width, duration
+    equation : Isotropic
+        Diffusion and drift.
+    duration : float
         As in `MatrixSDE`.
     """
 
-    net: ResNet
-    width: int
+    equation: Isotropic
     duration: float = 1.0
 
     noise_type = "general"
     sde_type = "ito"
 
     def f(self, t: Tensor, y: Tensor) -> Tensor:
-        """Return the drift, zero."""
-        return torch.zeros_like(y)
+        """Return the drift, shape ``(path, input * width)``."""
+        h = y.unflatten(1, (-1, self.equation.width))
+        return (self.equation.drift(h) / self.duration).flatten(1)
 
     def g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the diffusion applied to `v`, shape ``(path, input * width)``."""
-        h, noise = (each.unflatten(1, (-1, self.width)) for each in (y, v))
-        scale = self.net.coefficient / math.sqrt(self.width * self.duration)
-        return (root(gram(self.net, h)) @ noise * scale).flatten(1)
+        h, noise = (each.unflatten(1, (-1, self.equation.width)) for each in (y, v))
+        return (self.equation.diffuse(h, noise) / math.sqrt(self.duration)).flatten(1)

@@ -1,13 +1,19 @@
 """The theorem table: which limit a network has, in which sense, and at what rate."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["THEOREMS", "Coupling", "Form", "Kind", "Theorem"]
+from limits.paths.base import Family
+
+__all__ = ["Coupling", "Driver", "Form", "Kind", "Theorem", "away_from_critical", "find"]
 
 Kind = Literal["sde", "ode", "young", "identity", "explosion", "contraction"]
 Coupling = Literal["strong", "law"]
 Form = Literal["path", "law"]
+Driver = Literal["weights", "noise", "nothing"]
+Structure = Literal["outer", "inner"]
+"""Blocks without inner weights (res-1) and with them (res-2, res-3)."""
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,11 @@ class Theorem:
     ----------
     kind, coupling, form
         As in `DepthLimit`.
-    order : float or None
-        Rate of the strong error where the coupling is strong, of the weak error otherwise.
+    driver : {"weights", "noise", "nothing"}
+        What the limit is driven by; a drift that correlations leave behind needs nothing.
+    order : callable
+        Rate of the strong error where the coupling is strong, of the weak error otherwise, as a
+        function of the index of the path; None where no rate is known.
     equation : str
         The limit, in plain text.
     source : str
@@ -29,37 +38,114 @@ class Theorem:
     kind: Kind
     coupling: Coupling
     form: Form
-    order: float | None
+    driver: Driver
+    order: Callable[[float], float | None]
     equation: str
     source: str
 
 
-_ISOTROPIC = "dH = c Sigma(H)^(1/2) dB, Sigma_ab(h) = E<g(h^a), g(h^b)> I / width"
-_LAW = "moments of independent increments; Marion et al. (2025), Section 4.1"
+_MARION = "Marion et al., JMLR 26 (2025)"
+_LAW = Theorem(
+    "sde",
+    "law",
+    "law",
+    "noise",
+    lambda _: 1.0,
+    "dH = c Sigma(H)^(1/2) dB, Sigma_ab(h) = E<g(h^a), g(h^b)> I / width",
+    f"moments of independent increments; {_MARION}, Section 4.1",
+)
 
-THEOREMS: dict[tuple[str, str, Form], Theorem] = {
-    ("brownian", "res-1", "path"): Theorem(
-        "sde", "strong", "path", 0.5, "dH = c dX s(H) (Ito)", "Marion et al. (2025), Theorem 4"
+_TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
+    ("brownian", "outer", "path"): Theorem(
+        "sde",
+        "strong",
+        "path",
+        "weights",
+        lambda _: 0.5,
+        "dH = c dX g(H) (Ito)",
+        f"{_MARION}, Theorem 4",
     ),
-    ("brownian", "res-1", "law"): Theorem("sde", "law", "law", 1.0, _ISOTROPIC, _LAW),
-    ("brownian", "res-3", "law"): Theorem("sde", "law", "law", 1.0, _ISOTROPIC, _LAW),
-    ("iid", "res-1", "law"): Theorem("sde", "law", "law", 1.0, _ISOTROPIC, _LAW),
-    ("iid", "res-3", "law"): Theorem("sde", "law", "law", 1.0, _ISOTROPIC, _LAW),
-    ("smooth", "res-1", "path"): Theorem(
-        "ode", "strong", "path", 1.0, "dH = c V_t s(H) dt", "Marion et al. (2025), Theorem 9"
+    ("brownian", "outer", "law"): _LAW,
+    ("brownian", "inner", "law"): _LAW,
+    ("iid", "outer", "law"): _LAW,
+    ("iid", "inner", "law"): _LAW,
+    ("smooth", "outer", "path"): Theorem(
+        "ode",
+        "strong",
+        "path",
+        "weights",
+        lambda _: 1.0,
+        "dH = c V_t g(H) dt",
+        f"{_MARION}, Theorem 9",
     ),
-    ("smooth", "res-3", "path"): Theorem(
-        "ode", "strong", "path", 1.0, "dH = c V_t relu(W_t H) dt", "Marion et al. (2025), Theorem 9"
+    ("smooth", "inner", "path"): Theorem(
+        "ode",
+        "strong",
+        "path",
+        "weights",
+        lambda _: 1.0,
+        "dH = c V_t g(H, W_t) dt",
+        f"{_MARION}, Theorem 9",
+    ),
+    ("persistent", "outer", "path"): Theorem(
+        "young",
+        "strong",
+        "path",
+        "weights",
+        lambda index: 2 * index - 1,
+        "dH = c dX g(H) (Young)",
+        "Hu, Liu, Nualart, Ann. Appl. Probab. 26 (2016), Theorem 1.1, for the rate",
+    ),
+    ("persistent", "inner", "path"): Theorem(
+        "young",
+        "strong",
+        "path",
+        "weights",
+        lambda index: min(index - 0.5, 1 - index),
+        "dH = c dX gbar(H) (Young), gbar(h) = E g(h, W)",
+        "averaging of the inner weights along the path",
+    ),
+    ("antipersistent", "outer", "path"): Theorem(
+        "ode",
+        "strong",
+        "path",
+        "nothing",
+        lambda index: 0.5 - index,
+        "dH/dt = -(c^2 / (2 width)) Dg(H)^T g(H)",
+        "second-order expansion; sum of r(j) over j >= 1 is -1/2 for H < 1/2",
+    ),
+    ("antipersistent", "inner", "law"): Theorem(
+        "sde",
+        "law",
+        "law",
+        "noise",
+        lambda _: None,
+        "dH = c (c_H / width)^(1/2) |H| dB - c^2 H / (4 pi width) dt, one input, relu",
+        "second-order expansion with the correlation of consecutive inner weights",
     ),
 }
-"""Rows by (family of the path, block, form)."""
 
-TRIVIAL: dict[str, Theorem] = {
-    "identity": Theorem(
-        "identity", "strong", "path", None, "H_t = h_0", "Marion et al. (2025), Sections 3 and 4"
-    ),
-    "explosion": Theorem(
-        "explosion", "strong", "path", None, "none", "Marion et al. (2025), Sections 3 and 4"
-    ),
+_TRIVIAL: dict[Kind, str] = {
+    "identity": "H_t = h_0",
+    "explosion": "none: hidden states grow without bound",
+    "contraction": "none: hidden states shrink to the zeros of g",
 }
-"""Rows away from the critical exponent."""
+
+
+def find(family: Family, structure: Structure, form: Form) -> Theorem | None:
+    """Return the row for a form, or for the other one where only that has a limit."""
+    rows = [_TABLE.get((family, structure, each)) for each in (form, "law", "path")]
+    return next((row for row in rows if row is not None), None)
+
+
+def away_from_critical(kind: Kind) -> Theorem:
+    """Return the row of a regime without an equation."""
+    return Theorem(
+        kind,
+        "strong",
+        "path",
+        "weights",
+        lambda _: None,
+        _TRIVIAL[kind],
+        f"{_MARION}, Sections 3 to 5",
+    )

@@ -1,5 +1,6 @@
 """Distances between a network and its limit: path by path, and in law."""
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -118,6 +119,7 @@ def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) 
     >>> abs(error.value - (math.e - (1 + 1 / 16) ** 16)) < 4 * error.standard_error
     True
     """
+    _check_weak(a, b, functional)
     if not isinstance(b, Trajectory) or _paired(a, b):
         values = weak_differences(a, b, functional=functional)
         return Estimate(abs(float(values.mean())), _standard_error(values), len(values))
@@ -130,6 +132,21 @@ def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functi
     """Return phi(a) - phi(b) of every path, inputs averaged, shape ``(path,)``."""
     first = _apply(functional, a)
     return first - (_apply(functional, b) if isinstance(b, Trajectory) else b)
+
+
+def _check_weak(a: object, b: object, functional: object) -> None:
+    number = isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)
+    if not isinstance(a, Trajectory) or not (number or isinstance(b, Trajectory)):
+        raise ShapeError(
+            f"weak_error compares a trajectory with a trajectory or a finite number, found "
+            f"{type(a).__name__} and {b if isinstance(b, float) else type(b).__name__}. Pass what "
+            "a network or a solver returned."
+        )
+    if not callable(functional):
+        raise LimitsError(
+            f"functional must be callable, found {functional!r}. Use for example "
+            "functional=lambda h: h.norm(dim=-1)."
+        )
 
 
 def _paired(a: Trajectory, b: Trajectory) -> bool:

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from limits.estimates import Order
-from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
 from limits.randomness import check_seed
 
 __all__ = ["fit_order", "fit_weak_order"]
@@ -59,6 +59,8 @@ def fit_order(
     >>> print(fit_order(errors, depths=(8, 16, 32), seed=0))
     order 1.000 [1.000, 1.000], L = 8-32
     """
+    if p not in (1, 2):
+        raise LimitsError(f"p must be 1 or 2, found {p!r}.")
     errors = _checked(path_errors, depths)
     if (errors < 0).any():
         raise NonFiniteStateError(
@@ -73,7 +75,15 @@ def fit_weak_order(differences: ArrayLike | Tensor, *, depths: Sequence[int], se
 
 
 def _checked(values: ArrayLike | Tensor, depths: Sequence[int]) -> Array:
-    array = np.asarray(values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float)
+    _check_depths(depths)
+    try:
+        array = np.asarray(
+            values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float
+        )
+    except (TypeError, ValueError) as error:
+        raise ShapeError(
+            f"path errors must be numbers of shape (depth, path): {error}. Stack one row a depth."
+        ) from error
     if array.ndim != 2 or array.shape[0] != len(depths) or len(depths) < 3 or array.shape[1] < 2:
         raise ShapeError(
             f"an order needs errors of shape (depth, path) on at least three depths and two "
@@ -85,6 +95,16 @@ def _checked(values: ArrayLike | Tensor, depths: Sequence[int]) -> Array:
             "An exploding network has no order; use the critical exponent."
         )
     return array
+
+
+def _check_depths(depths: Sequence[int]) -> None:
+    listed = list(depths) if isinstance(depths, Sequence) else [depths]
+    whole = all(isinstance(each, int | np.integer) and each > 0 for each in listed)
+    if not whole or len(set(listed)) != len(listed):
+        raise ShapeError(
+            f"depths must be different positive integers, found {depths!r}. Use for example "
+            "depths=(8, 16, 32)."
+        )
 
 
 def _fit(

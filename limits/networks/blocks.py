@@ -1,20 +1,26 @@
-"""Residual blocks: the vector field g that an increment multiplies, with its two derivatives."""
+"""Residual blocks: the vector field g that an increment multiplies, with its two derivatives.
+
+A block of your own is one class with the four members of `Block`; pass an instance as
+``ResNet(activation, block=MyBlock(...))``.
+"""
 
 from dataclasses import dataclass
-from typing import Protocol, get_args
+from typing import Protocol, get_args, runtime_checkable
 
 from limits._typing import BlockName, State
-from limits.activations import Activation
+from limits.activations import ACTIVATIONS, Activation
 from limits.exceptions import LimitsError
 from limits.paths import Increment
 
-__all__ = ["Block", "InnerRelu", "Pointwise", "make_block"]
+__all__ = ["Block", "Inner", "Pointwise", "make_block"]
 
 
+@runtime_checkable
 class Block(Protocol):
     """The g of h_{k+1} = h_k + alpha V_k g(h_k, W_k).
 
-    `inner` is the operator W_k of blocks with inner weights, None for the others.
+    `inner` is the operator W_k of blocks with inner weights, None for the others. States,
+    tangents and cotangents have shape ``(path, input, width)``.
     """
 
     @property
@@ -67,45 +73,73 @@ class Pointwise:
 
 
 @dataclass(frozen=True)
-class InnerRelu:
-    """res-3: g(h) = relu(W h)."""
+class Inner:
+    """res-2: g(h) = s(W h + b) with a constant bias b; res-3 is relu without a bias.
+
+    Parameters
+    ----------
+    activation : Activation
+        The s.
+    bias : float
+        The same for every unit and layer; 0 as networks are initialised.
+    """
+
+    activation: Activation
+    bias: float = 0.0
 
     has_inner = True
-    homogeneous = True
+
+    @property
+    def homogeneous(self) -> bool:
+        """Whether the activation is positively homogeneous and there is no bias."""
+        return self.activation.homogeneous and self.bias == 0
 
     def field(self, h: State, inner: Increment | None) -> State:
-        """Return relu(W h)."""
-        return _given(inner).mv(h).relu()
+        """Return s(W h + b)."""
+        return self.activation.value(self._preactivation(h, inner))
 
     def pushed(self, h: State, q: State, inner: Increment | None) -> State:
-        """Return 1[W h > 0] W q."""
-        weights = _given(inner)
-        return (weights.mv(h) > 0) * weights.mv(q)
+        """Return s'(W h + b) W q."""
+        return self.activation.derivative(self._preactivation(h, inner)) * _given(inner).mv(q)
 
     def pulled(self, h: State, p: State, inner: Increment | None) -> State:
-        """Return W^T (1[W h > 0] p)."""
-        weights = _given(inner)
-        return weights.rmv((weights.mv(h) > 0) * p)
+        """Return W^T (s'(W h + b) p)."""
+        return _given(inner).rmv(self.activation.derivative(self._preactivation(h, inner)) * p)
+
+    def _preactivation(self, h: State, inner: Increment | None) -> State:
+        product = _given(inner).mv(h)
+        return product + self.bias if self.bias else product
 
 
-def make_block(name: str, activation: Activation) -> Block:
-    """Return the block of a name.
+def make_block(block: "str | Block", activation: Activation) -> Block:
+    """Return the block of a name, or the block itself.
 
     Raises
     ------
     LimitsError
-        If the name is unknown, or res-3 is asked for with an activation other than relu.
+        If the name is unknown, the object is no block, or res-3 is asked for with an activation
+        other than relu.
     """
-    if name == "res-1":
+    if not isinstance(block, str):
+        if not isinstance(block, Block):
+            raise LimitsError(
+                f"block must be a name or an object with has_inner, homogeneous, field, pushed "
+                f"and pulled, found {type(block).__name__}. Use one of "
+                f"{', '.join(get_args(BlockName))}."
+            )
+        return block
+    if block == "res-1":
         return Pointwise(activation)
-    if name == "res-3":
-        if activation.name != "relu":
+    if block == "res-2":
+        return Inner(activation)
+    if block == "res-3":
+        if activation is not ACTIVATIONS["relu"]:
             raise LimitsError(
                 f'block "res-3" is V relu(W h) by definition, asked for with activation '
-                f'{activation.name!r}. Use ResNet("relu", block="res-3"), or block="res-1".'
+                f'{activation.name!r}. Use ResNet("relu", block="res-3"), or block="res-2".'
             )
-        return InnerRelu()
-    raise LimitsError(f"unknown block {name!r}. Use one of {', '.join(get_args(BlockName))}.")
+        return Inner(activation)
+    raise LimitsError(f"unknown block {block!r}. Use one of {', '.join(get_args(BlockName))}.")
 
 
 def _given(inner: Increment | None) -> Increment:

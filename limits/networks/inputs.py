@@ -1,6 +1,6 @@
 """What a network or a solver accepts as a batch of states, and what it says otherwise."""
 
-from typing import Protocol, get_args
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +19,8 @@ from limits.trajectory import Trajectory
 __all__ = [
     "Draw",
     "as_states",
-    "check_choice",
+    "check_beta",
+    "check_beta_length",
     "check_same_draw",
     "check_sample",
     "layer_times",
@@ -89,6 +90,16 @@ def check_sample(sample: object) -> None:
 
 def check_same_draw(out: Trajectory, sample: WeightSample) -> None:
     """Raise `CouplingError` unless the trajectory was computed on this draw and depth."""
+    if not isinstance(out, Trajectory):
+        raise ShapeError(
+            f"backward needs what the network returned, found {type(out).__name__}. Use "
+            "out = net(h0, sample) first."
+        )
+    if out.values.dtype != sample.dtype:
+        raise DTypeError(
+            f"the trajectory is {out.values.dtype}, the weights are {sample.dtype}. Pass the "
+            "sample that the network read."
+        )
     if out.tag != sample.tag or out.depth != sample.depth or out.values.shape[1] != sample.n_paths:
         raise CouplingError(
             f"the trajectory comes from draw #{out.tag} at depth {out.depth} with "
@@ -97,12 +108,25 @@ def check_same_draw(out: Trajectory, sample: WeightSample) -> None:
         )
 
 
-def check_choice(value: str, name: str, choices: object) -> None:
-    """Raise unless `value` is one of the strings of a Literal."""
-    allowed = get_args(choices)
-    if value not in allowed:
-        listed = " or ".join(f'"{choice}"' for choice in allowed)
-        raise LimitsError(f"{name} must be {listed}, found {value!r}.")
+def check_beta(beta: object) -> None:
+    """Raise unless `beta` is None, a finite number, or a real tensor of finite numbers."""
+    number = isinstance(beta, int | float) and not isinstance(beta, bool)
+    tensor = isinstance(beta, Tensor) and not beta.is_complex()
+    finite = (number or tensor) and bool(torch.isfinite(torch.as_tensor(beta)).all())
+    if beta is not None and not finite:
+        raise LimitsError(
+            f"beta must be a finite number or a tensor with one finite value per input, found "
+            f"{beta!r}. Use for example 0.5, or leave it out for the path's critical exponent."
+        )
+
+
+def check_beta_length(beta: float | Tensor | None, n_inputs: int) -> None:
+    """Raise unless a tensor of exponents has one value per input."""
+    if isinstance(beta, Tensor) and beta.ndim and beta.shape != (n_inputs,):
+        raise ShapeError(
+            f"beta has shape {tuple(beta.shape)} for {n_inputs} inputs. Pass a number, or one "
+            f"value per input, shape ({n_inputs},)."
+        )
 
 
 def layer_times(depth: int, *, keep_all: bool) -> Tensor:

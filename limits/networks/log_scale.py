@@ -42,6 +42,8 @@ def restored(h: Tensor, exponents: Tensor) -> Tensor:
     if not bool(exponents.any()):
         return h
     quarter = _LARGEST_EXPONENT[h.dtype]
+    if int(exponents.abs().max()) <= quarter:
+        return h * _power_of_two(exponents, h.dtype).unsqueeze(-1)
     left = exponents.clamp(-4 * quarter, 4 * quarter)
     for _ in range(4):
         part = left.clamp(-quarter, quarter)

@@ -51,22 +51,28 @@ class Stepper:
         States, shape ``(path, input, width)``.
     growth : float
         Bound on the order-one residual scale, for the rescaling period.
+    correction : float or Tensor, optional
+        Factor of the second-order term Dg(h)^T g(h) of a corrected network.
     """
 
     block: Block
     factor: Factor
     h: State
     growth: float
+    correction: Factor | None = None
 
     def __post_init__(self) -> None:
-        self.exponents = _no_exponents(self.h)
+        self.h, self.exponents = _started(self.h, rescale=self.block.homogeneous)
         self._period = rescaling_period(self.growth, self.h.dtype)
         self._steps = 0
 
     def step(self, layer: Layer) -> None:
-        """Apply h + c L^(gamma - beta) dX_k g(h)."""
-        update = layer.increment.mv(self.block.field(self.h, layer.inner))
-        self.h = _axpy(self.h, self.factor, update)
+        """Apply h + c L^(gamma - beta) dX_k g(h), and the correction if there is one."""
+        g = self.block.field(self.h, layer.inner)
+        h = _axpy(self.h, self.factor, layer.increment.mv(g))
+        if self.correction is not None:
+            h = _axpy(h, self.correction, self.block.pulled(self.h, g, layer.inner))
+        self.h = h
         self._steps += 1
         if self.block.homogeneous and self._steps % self._period == 0:
             self.h, more = rescaled(self.h)
@@ -96,7 +102,7 @@ def pull_back(
 
     `layers` come last first; only the directions of `states` matter for homogeneous blocks.
     """
-    p, exponents = cotangent, _no_exponents(cotangent)
+    p, exponents = _started(cotangent)
     recorder = Recorder(keep_all)
     recorder.record(p, exponents, endpoint=True)
     period = rescaling_period(stepper.growth, p.dtype)
@@ -119,7 +125,7 @@ def push_forward(
 ) -> tuple[Recorder, Recorder]:
     """Advance states and tangents q_{k+1} = q_k + factor dX_k Dg(h_k) q_k together."""
     states, tangents = Recorder(keep_all), Recorder(keep_all)
-    exponents = _no_exponents(q)
+    q, exponents = _started(q)
     period = rescaling_period(stepper.growth, q.dtype)
     states.record(stepper.h, stepper.exponents, endpoint=True)
     tangents.record(q, exponents, endpoint=True)
@@ -144,5 +150,8 @@ def _axpy(h: State, factor: Factor, update: State) -> State:
     return torch.add(h, update, alpha=factor)
 
 
-def _no_exponents(h: State) -> Tensor:
-    return torch.zeros(h.shape[:-1], dtype=torch.int32, device=h.device)
+def _started(h: State, *, rescale: bool = True) -> tuple[State, Tensor]:
+    """Return states near one and their exponents, so that huge inputs have room to grow."""
+    if rescale:
+        return rescaled(h)
+    return h, torch.zeros(h.shape[:-1], dtype=torch.int32, device=h.device)

@@ -7,13 +7,14 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from limits._typing import BlockName, Keep, Nonfinite
+from limits._typing import BlockName, Keep, Nonfinite, check_choice
 from limits.activations import Activation, as_activation
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.blocks import Block, make_block
 from limits.networks.inputs import (
     as_states,
-    check_choice,
+    check_beta,
+    check_beta_length,
     check_same_draw,
     check_sample,
     layer_times,
@@ -39,14 +40,19 @@ class ResNet:
     ----------
     activation : str or callable
         ``"identity"``, ``"relu"``, ``"tanh"``, ``"gelu"`` or a pointwise callable.
-    block : {"res-1", "res-3"}
-        res-1: g(h) = s(h). res-3: g(h) = relu(W_k h), with inner weights W_k from an
-        independent path of the same law.
+    block : {"res-1", "res-2", "res-3"} or Block
+        res-1: g(h) = s(h). res-2: g(h) = s(W_k h), with inner weights W_k from an independent
+        path of the same law and no bias (``limits.Inner(activation, bias=...)`` has one).
+        res-3: res-2 with relu. Or any object with the members of ``limits.Block``.
     beta : float or Tensor, optional
         Scaling exponent, a number or one value per input; the path's critical exponent when
         left out.
     coefficient : float
         The c in the residual scale c L^-beta.
+    corrected : bool
+        Add the mean second-order term (c^2 / (2 d)) L^(-2 beta) Dg(h)^T g(h) to every layer
+        (modified Euler scheme). A network on fractional weights with H > 1/2 then approaches
+        its Young limit at order 2 H - 1/2 instead of 2 H - 1 (1 at most).
 
     Raises
     ------
@@ -55,7 +61,9 @@ class ResNet:
 
     References
     ----------
-    Marion et al., "Scaling ResNets in the large-depth regime", JMLR 26 (2025), Section 2.
+    Marion et al., "Scaling ResNets in the large-depth regime", JMLR 26 (2025), Section 2; Hu,
+    Liu, Nualart, "Rate of convergence and asymptotic error distribution of Euler approximation
+    schemes for fractional diffusions", Ann. Appl. Probab. 26 (2016), for the correction.
 
     Examples
     --------
@@ -69,9 +77,10 @@ class ResNet:
 
     activation: str | Callable[[Tensor], Tensor] | Activation
     _: KW_ONLY
-    block: BlockName = "res-1"
+    block: BlockName | Block = "res-1"
     beta: float | Tensor | None = None
     coefficient: float = 1.0
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         make_block(self.block, as_activation(self.activation))
@@ -79,11 +88,7 @@ class ResNet:
             raise LimitsError(
                 f"coefficient must be a finite number, found {self.coefficient!r}. Use 1.0."
             )
-        if self.beta is not None and not bool(torch.isfinite(torch.as_tensor(self.beta)).all()):
-            raise LimitsError(
-                f"beta must be finite, found {self.beta!r}. Use for example 0.5, or leave it out "
-                "for the path's critical exponent."
-            )
+        check_beta(self.beta)
 
     @property
     def vector_field(self) -> Block:
@@ -148,12 +153,12 @@ class ResNet:
         """Return a batch of states that advances layer by layer through `sample`."""
         scale = self._scale(sample, h.shape[1])
         factor = scale * sample.depth**sample.path.index
+        correction = scale**2 / (2 * sample.width) if self.corrected else None
+        growth = float(torch.as_tensor(scale).abs().max())
         if isinstance(scale, Tensor):
-            growth = float(scale.abs().max())
-            factor = torch.as_tensor(factor, dtype=h.dtype, device=h.device).unsqueeze(-1)
-        else:
-            growth = abs(scale)
-        return Stepper(self.vector_field, factor, h, growth)
+            factor = _per_input(factor, h)
+            correction = None if correction is None else _per_input(correction, h)
+        return Stepper(self.vector_field, factor, h, growth, correction)
 
     def backward(
         self, out: Trajectory, sample: WeightSample, cotangent: Tensor, *, keep: Keep = "all"
@@ -187,6 +192,8 @@ class ResNet:
             If `cotangent` does not fit.
         """
         check_sample(sample)
+        check_choice(keep, "keep", Keep)
+        self._check_plain("backward")
         check_same_draw(out, sample)
         p = as_states(cotangent, sample, name="cotangent")
         if p.shape[1] != out.terminal.shape[1]:
@@ -231,6 +238,8 @@ class ResNet:
             (h, q).
         """
         check_sample(sample)
+        check_choice(keep, "keep", Keep)
+        self._check_plain("tangent")
         states, q = as_states(h0, sample), as_states(q0, sample, name="q0")
         if states.shape != q.shape:
             raise ShapeError(
@@ -247,18 +256,27 @@ class ResNet:
 
         parts = map_chunks(push, sample.chunks())
         h, tangents = (join_paths(list(each)) for each in zip(*parts, strict=True))
+        if not self.vector_field.homogeneous:
+            check_finite(self, h, states, sample)
         return h, tangents
+
+    def _check_plain(self, method: str) -> None:
+        if self.corrected:
+            raise LimitsError(
+                f"{method} of a corrected network needs second derivatives, which blocks do not "
+                "have. Differentiate net(h0, sample) by autograd."
+            )
 
     def _scale(self, sample: WeightSample, n_inputs: int) -> float | Tensor:
         beta = self.exponent(sample.path)
         if isinstance(beta, Tensor) and beta.ndim == 0:
             beta = float(beta)
-        if isinstance(beta, Tensor) and beta.shape != (n_inputs,):
-            raise ShapeError(
-                f"beta has shape {tuple(beta.shape)} for {n_inputs} inputs. Pass a number, or one "
-                f"value per input, shape ({n_inputs},)."
-            )
+        check_beta_length(beta, n_inputs)
         return residual_scale(sample.depth, beta, self.coefficient)
+
+
+def _per_input(factor: float | Tensor, h: Tensor) -> Tensor:
+    return torch.as_tensor(factor, dtype=h.dtype, device=h.device).unsqueeze(-1)
 
 
 def _trajectory(recorder: Recorder, sample: WeightSample, keep_all: bool) -> Trajectory:

@@ -14,7 +14,9 @@ from limits.paths.sources import Source
 from limits.randomness import Stream, check_seed
 from limits.scaling import critical_beta
 
-__all__ = ["WeightPath", "check_count"]
+__all__ = ["Family", "WeightPath", "check_count"]
+
+Family = Literal["brownian", "iid", "smooth", "persistent", "antipersistent", "trained"]
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,14 @@ class WeightPath(ABC):
 
     reading: ClassVar[Literal["sum", "point"]] = "sum"
     """How a shallower network reads a deeper draw."""
-    family: ClassVar[Literal["brownian", "iid", "smooth"]]
-    """Which row of the theorem table (`limits.depth_limit`) the law belongs to."""
 
     def __post_init__(self) -> None:
         check_count(self.width, "width")
+
+    @property
+    @abstractmethod
+    def family(self) -> Family:
+        """Which row of the theorem table (`limits.depth_limit`) the law belongs to."""
 
     @property
     @abstractmethod
@@ -105,11 +110,7 @@ class WeightPath(ABC):
         check_count(depth, "depth")
         check_count(n_paths, "n_paths")
         check_seed(seed)
-        if dtype not in (torch.float32, torch.float64):
-            raise DTypeError(
-                f"weights can be read as torch.float32 or torch.float64, asked for {dtype}. "
-                "Pass dtype=torch.float64 (or torch.float32 for speed)."
-            )
+        check_dtype(dtype)
         return WeightSample(
             path=self,
             depth=depth,
@@ -146,6 +147,15 @@ def check_count(value: object, name: str) -> None:
         )
 
 
+def check_dtype(dtype: object) -> None:
+    """Raise unless `dtype` is one in which paths can be read."""
+    if dtype not in (torch.float32, torch.float64):
+        raise DTypeError(
+            f"weights can be read as torch.float32 or torch.float64, asked for {dtype}. "
+            "Pass dtype=torch.float64 (or torch.float32 for speed)."
+        )
+
+
 def check_positive(value: float, name: str, example: float) -> None:
     """Raise unless `value` is a positive finite number."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -161,10 +171,28 @@ def checked_device(device: str | torch.device) -> torch.device:
     try:
         wanted = torch.device(device)
         torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         gpus = torch.cuda.device_count()
         raise DTypeError(
             f"device {device!r} was asked for, but torch cannot use it here ({gpus} CUDA devices "
             'found). Pass device="cpu".'
         ) from error
     return wanted
+
+
+def checked_times(time: float | Tensor) -> Tensor:
+    """Return layer times as a float64 tensor on the CPU, if they lie in [0, 1]."""
+    try:
+        times = torch.as_tensor(time, dtype=torch.float64).cpu()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise LimitsError(
+            f"weights_at needs layer times in [0, 1], found {time!r}. Pass t = k / L, a number or "
+            "a one-dimensional tensor."
+        ) from error
+    if times.ndim > 1 or not bool(((times >= 0) & (times <= 1)).all()):
+        raise LimitsError(
+            f"weights_at needs layer times in [0, 1], a number or a one-dimensional tensor; "
+            f"found shape {tuple(times.shape)} with values from {float(times.min()):.3g} to "
+            f"{float(times.max()):.3g}. Pass t = k / L."
+        )
+    return times

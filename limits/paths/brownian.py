@@ -1,9 +1,8 @@
 """Independent Gaussian weights: the neural SDE's driver."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
 
-from limits.paths.base import WeightPath
+from limits.paths.base import Family, WeightPath
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
 
@@ -33,7 +32,10 @@ class BrownianPath(WeightPath):
     (0.5, 0.5)
     """
 
-    family: ClassVar[Literal["brownian", "iid", "smooth"]] = "brownian"
+    @property
+    def family(self) -> Family:
+        """Row of the theorem table."""
+        return "brownian"
 
     @property
     def index(self) -> float:

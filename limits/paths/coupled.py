@@ -110,7 +110,9 @@ def _read_at(
 ) -> Iterator[Layer]:
     for depth in depths:
         if fine % (reading.source.depth // depth) == 0:
-            yield _layer(depth, [part.scaled(1 / depth) for part in parts], fine, reading)
+            yield _layer(
+                depth, [part.scaled(depth**-reading.index) for part in parts], fine, reading
+            )
 
 
 def _layer(depth: int, parts: list[Increment], fine: int, reading: Reading) -> Layer:

@@ -2,12 +2,12 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Literal, get_args
 
 from torch import Tensor
 
 from limits.exceptions import LimitsError
-from limits.paths.base import WeightPath
+from limits.paths.base import Family, WeightPath
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
 
@@ -49,8 +49,6 @@ class IIDPath(WeightPath):
 
     law: Law = "uniform"
 
-    family: ClassVar[Literal["brownian", "iid", "smooth"]] = "iid"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.law not in get_args(Law):
@@ -58,6 +56,11 @@ class IIDPath(WeightPath):
                 f"unknown law {self.law!r}. Use one of {', '.join(get_args(Law))}, or "
                 "BrownianPath for Gaussian weights."
             )
+
+    @property
+    def family(self) -> Family:
+        """Row of the theorem table."""
+        return "iid"
 
     @property
     def index(self) -> float:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
+from limits._typing import TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import DenseIncrement, Layer
@@ -69,7 +70,8 @@ class WeightSample:
     @cached_property
     def tag(self) -> str:
         """Short name of the draw, the same at every depth it is read at."""
-        return hashlib.sha256(self.source.name.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(self.source.name.encode()).hexdigest()[:8]
+        return f"{digest}+{self.first_path}" if self.first_path else digest
 
     @cached_property
     def inner(self) -> "WeightSample":
@@ -111,6 +113,14 @@ class WeightSample:
         count : int
             Number of paths.
         """
+        numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, count))
+        remedy = f"Start at {first - first % BLOCK}." if numbers else "Pass two integers."
+        outside = not numbers or first < 0 or count < 1 or first + count > self.n_paths
+        if outside or first % BLOCK:
+            raise ShapeError(
+                f"cannot take {count!r} paths from number {first!r} on: parts start at a multiple "
+                f"of {BLOCK} and end at {self.n_paths} at most. {remedy}"
+            )
         return replace(self, first_path=self.first_path + first, n_paths=count)
 
     def check_depths(self, depths: Sequence[int]) -> None:
@@ -187,7 +197,7 @@ class WeightSample:
         size = max(BLOCK, -(-chunk // BLOCK) * BLOCK)
         return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
 
-    def as_torchsde(self, *, unit: Literal["time", "layer"] = "time") -> "GridBrownian":
+    def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.
 
         Parameters
@@ -206,6 +216,7 @@ class WeightSample:
         CouplingError
             If the path is not a Brownian motion.
         """
+        check_choice(unit, "unit", TimeUnit)
         return brownian_of(self, unit=unit)
 
     @property

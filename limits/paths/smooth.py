@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limits._typing import LayerMatrices
 from limits.exceptions import LimitsError
-from limits.paths.base import WeightPath, check_positive
+from limits.paths.base import Family, WeightPath, check_positive, checked_times
 from limits.paths.sample import WeightSample
 from limits.paths.spectra import Kernel, fourier_features
 from limits.randomness import Stream
@@ -64,7 +64,6 @@ class SmoothPath(WeightPath):
     kernel: Kernel = "rbf"
 
     reading: ClassVar[Literal["sum", "point"]] = "point"
-    family: ClassVar[Literal["brownian", "iid", "smooth"]] = "smooth"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,6 +75,11 @@ class SmoothPath(WeightPath):
         self.features(torch.zeros(1, dtype=torch.float64))
 
     @property
+    def family(self) -> Family:
+        """Row of the theorem table."""
+        return "smooth"
+
+    @property
     def index(self) -> float:
         """Index gamma = 1."""
         return 1.0
@@ -83,7 +87,7 @@ class SmoothPath(WeightPath):
     @property
     def label(self) -> str:
         """Name of the law."""
-        return f"smooth-{self.kernel}-{self.length_scale!r}"
+        return f"smooth-{self.kernel}-{float(self.length_scale)!r}"
 
     def features(self, times: Tensor) -> Tensor:
         """Return the basis functions at `times`, shape ``(time, feature)``, float64.
@@ -98,13 +102,7 @@ class SmoothPath(WeightPath):
 
     def weights_at(self, sample: WeightSample, time: float | Tensor) -> Tensor:
         """Return V(t) of the draws in `sample`; see `WeightSample.weights_at`."""
-        times = torch.as_tensor(time, dtype=torch.float64).cpu()
-        if times.ndim > 1 or not bool(((times >= 0) & (times <= 1)).all()):
-            raise LimitsError(
-                f"weights_at needs layer times in [0, 1], a number or a one-dimensional tensor; "
-                f"found shape {tuple(times.shape)} with values from {float(times.min()):.3g} to "
-                f"{float(times.max()):.3g}. Pass t = k / L."
-            )
+        times = checked_times(time)
         source = self.source(depth=sample.depth, seed=sample.seed, role=sample.role)
         chunks = [
             source.open(sample.first_path + first, count).at(times.reshape(-1)) * source.scale

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -29,6 +29,7 @@ class Reader(Protocol):
         ...
 
 
+@runtime_checkable
 class SmoothReader(Reader, Protocol):
     """A reader of weights that have a value at every layer time."""
 
@@ -53,8 +54,8 @@ class Source(Protocol):
     reading : {"sum", "point"}
         Whether a shallower network sums the increments or samples the weights at its nodes.
     scale : float
-        Increments at `depth` are `scale` times what a reader serves (for "point": the weights
-        V are what a reader serves, and increments are V / L at any depth L).
+        Increments at `depth` are `scale` times what a reader serves; for "point" that holds of
+        the weights V, and increments are V / L^index at any depth L.
     """
 
     @property

@@ -1,12 +1,13 @@
 """A drawn path as the Brownian motion that torchsde asks for."""
 
 import math
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
+from limits._typing import TimeUnit
 from limits.exceptions import CouplingError, SolverError
 from limits.paths.sources import Source
 
@@ -49,7 +50,7 @@ class GridBrownian(BaseBrownian):
         first_path: int,
         dtype: torch.dtype,
         device: torch.device,
-        unit: Literal["time", "layer"],
+        unit: TimeUnit,
     ) -> None:
         self.steps = 0
         self._sources = sources
@@ -125,7 +126,7 @@ class GridBrownian(BaseBrownian):
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
 
 
-def brownian_of(sample: "WeightSample", *, unit: Literal["time", "layer"]) -> GridBrownian:
+def brownian_of(sample: "WeightSample", *, unit: TimeUnit) -> GridBrownian:
     """Return the standard Brownian motion sqrt(width) X of a draw; its channels are matrices.
 
     Raises

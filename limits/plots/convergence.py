@@ -108,7 +108,8 @@ def _draw_theory(axes: Axes, dataset: xr.Dataset, name: str) -> None:
     depths, errors = dataset["depth"].to_numpy(), dataset["error"].to_numpy()
     expected = float(dataset.get("expected_order", np.nan))
     if "closed_form" in dataset and np.isfinite(dataset["closed_form"]).all():
-        line, label = dataset["closed_form"].to_numpy(), f"exact error, {name.split(',')[0]}"
+        line = dataset["closed_form"].to_numpy()
+        label = str(dataset.attrs.get("closed_form_name", f"exact error, {name.split(',')[0]}"))
         dashes = (0, (1.6, 1.2))
     elif np.isfinite(expected):
         line, label = errors[-1] * (depths / depths[-1]) ** -expected, _slope_label(expected)

@@ -18,9 +18,10 @@ __all__ = ["ClosedForm", "has_closed_form"]
 
 def has_closed_form(limit: DepthLimit) -> bool:
     """Say whether the limit is known path by path: linear res-1 of width 1, Gaussian weights."""
-    known = (limit.path.family, limit.net.block, limit.kind, limit.form)
     return (
-        known == ("brownian", "res-1", "sde", "path")
+        limit.kind in ("sde", "young")
+        and limit.form == "path"
+        and limit.net.block == "res-1"
         and limit.net.activation == "identity"
         and limit.path.width == 1
     )
@@ -28,7 +29,10 @@ def has_closed_form(limit: DepthLimit) -> bool:
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """The exact solution H_t = h_0 exp(c X_t - c^2 t / 2) of the linear equation of width 1.
+    """The exact solution of the linear equation of width 1.
+
+    H_t = h_0 exp(c X_t - c^2 t / 2) in the Itô sense (Brownian path), h_0 exp(c X_t) in the sense
+    of Young (fractional path, H > 1/2).
 
     References
     ----------
@@ -67,6 +71,7 @@ class ClosedForm:
         motion = torch.cat([zero, steps]).cumsum(dim=0)
         times = layer_times(depth, keep_all=True)
         c = limit.net.coefficient
-        drift = (c * c / 2) * times.to(motion).reshape(-1, 1, 1, 1)
+        ito = c * c / 2 if limit.kind == "sde" else 0.0
+        drift = ito * times.to(motion).reshape(-1, 1, 1, 1)
         values = states * torch.exp(c * motion - drift)
         return as_trajectory(driver, times, values, {"depth": driver.depth})

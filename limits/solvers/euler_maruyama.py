@@ -1,20 +1,22 @@
 """Our own batched Euler-Maruyama scheme."""
 
-import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torchsde import BaseBrownian
 
 from limits._typing import Keep, State
 from limits.equations import DepthLimit, Driver, NoiseSample
-from limits.equations.isotropic import gram, root
+from limits.equations.foreign import ForeignSDE
+from limits.equations.isotropic import isotropic_of
+from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
 from limits.networks.inputs import layer_times
 from limits.networks.propagate import Stepper, run
-from limits.networks.resnet import ResNet
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
+from limits.solvers.foreign import solve_foreign
 from limits.solvers.preparation import as_trajectory, constant, prepare
 from limits.trajectory import Trajectory, join_paths
 
@@ -25,9 +27,10 @@ __all__ = ["EulerMaruyama"]
 class EulerMaruyama:
     """Euler's scheme on the grid of the draw, H_{k+1} = H_k + c dX_k g(H_k).
 
-    Batched over paths and inputs; for an ODE limit it is the explicit Euler scheme, for a limit
-    in law H_{k+1} = H_k + (c / sqrt(width)) R(H_k) dB_k. At the critical exponent this *is* the
-    network of depth `steps`.
+    Batched over paths and inputs; for an ODE limit it is the explicit Euler scheme, for a Young
+    equation the naive one of order 2 H - 1, for a limit in law
+    H_{k+1} = H_k + (c / sqrt(width)) R(H_k) dB_k. At the critical exponent this *is* the network
+    of depth `steps`.
 
     Parameters
     ----------
@@ -53,14 +56,19 @@ class EulerMaruyama:
     steps: int | None = None
 
     def solve(
-        self, limit: DepthLimit, h0: Tensor, sample: Driver, *, keep: Keep = "terminal"
+        self,
+        limit: DepthLimit | ForeignSDE,
+        h0: Tensor,
+        sample: Driver | BaseBrownian,
+        *,
+        keep: Keep = "terminal",
     ) -> Trajectory:
         """Solve a limit on the draw that drives it.
 
         Parameters
         ----------
-        limit : DepthLimit
-            From `depth_limit`.
+        limit : DepthLimit or ForeignSDE
+            From `depth_limit`, or from `from_torchsde`.
         h0 : Tensor
             ``(input, width)`` or ``(path, input, width)``.
         sample : WeightSample or NoiseSample
@@ -77,15 +85,19 @@ class EulerMaruyama:
         NonFiniteStateError
             If the solution overflows.
         """
+        if isinstance(limit, ForeignSDE):
+            return solve_foreign(limit, h0, sample, steps=self.steps, keep=keep)
         states, driver = prepare(limit, h0, sample, self.steps, keep)
         if limit.kind == "identity":
             return constant(states, driver, keep)
 
         def solve_chunk(first: int, count: int) -> Trajectory:
             chosen = states[first : first + count]
-            if isinstance(driver, WeightSample):
-                return _on_weights(limit.net, chosen, driver, first, keep)
-            return _on_noise(limit.net, chosen, driver, first, keep)
+            if isinstance(driver, NoiseSample):
+                return _on_noise(limit, chosen, driver, first, keep)
+            if limit.theorem.driver == "nothing":
+                return _on_drift(limit, chosen, driver, keep)
+            return _on_weights(limit, chosen, driver, first, keep)
 
         threads = not h0.requires_grad
         out = join_paths(map_chunks(solve_chunk, driver.chunks(), threads=threads))
@@ -99,9 +111,10 @@ class EulerMaruyama:
 
 
 def _on_weights(
-    net: ResNet, states: State, driver: WeightSample, first: int, keep: Keep
+    limit: DepthLimit, states: State, driver: WeightSample, first: int, keep: Keep
 ) -> Trajectory:
-    stepper = Stepper(net.vector_field, net.coefficient, states, abs(net.coefficient))
+    coefficient = limit.net.coefficient
+    stepper = Stepper(limit.block, coefficient, states, abs(coefficient))
     layers = driver.layers(first_path=first, n_paths=len(states), inner=stepper.block.has_inner)
     values, _ = run(stepper, layers, keep_all=keep == "all").states()
     times = layer_times(driver.depth, keep_all=keep == "all")
@@ -109,14 +122,30 @@ def _on_weights(
 
 
 def _on_noise(
-    net: ResNet, states: State, driver: NoiseSample, first: int, keep: Keep
+    limit: DepthLimit, states: State, driver: NoiseSample, first: int, keep: Keep
 ) -> Trajectory:
-    scale = net.coefficient / math.sqrt(driver.width)
+    equation = isotropic_of(limit.net, limit.path)
     h, kept = states, [states]
     for noise in driver.steps(first_path=first, n_paths=len(states), n_inputs=states.shape[1]):
-        h = torch.add(h, root(gram(net, h)) @ noise, alpha=scale)
+        step = equation.diffuse(h, noise)
+        if equation.decay:
+            step = step + equation.drift(h) / driver.depth
+        h = h + step
         if keep == "all":
             kept.append(h)
-    values = torch.stack(kept if keep == "all" else [states, h])
+    return _kept(kept if keep == "all" else [states, h], driver, keep)
+
+
+def _on_drift(limit: DepthLimit, states: State, driver: Driver, keep: Keep) -> Trajectory:
+    drift = DriftField(limit.net, limit.path.width)
+    h, kept = states, [states]
+    for step in range(driver.depth):
+        h = h + drift(step / driver.depth, h) / driver.depth
+        if keep == "all":
+            kept.append(h)
+    return _kept(kept if keep == "all" else [states, h], driver, keep)
+
+
+def _kept(states: list[State], driver: Driver, keep: Keep) -> Trajectory:
     times = layer_times(driver.depth, keep_all=keep == "all")
-    return as_trajectory(driver, times, values, {"depth": driver.depth})
+    return as_trajectory(driver, times, torch.stack(states), {"depth": driver.depth})

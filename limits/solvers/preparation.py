@@ -3,18 +3,18 @@
 import torch
 from torch import Tensor
 
-from limits._typing import Keep, State
+from limits._typing import Keep, State, check_choice
 from limits.equations import DepthLimit, Driver
+from limits.equations.isotropic import isotropic_of
 from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
-from limits.networks.inputs import as_states, check_choice, layer_times
-from limits.paths import IIDPath
+from limits.networks.inputs import as_states, check_beta_length, layer_times
 from limits.trajectory import Trajectory, norms_of
 
 __all__ = ["as_trajectory", "constant", "prepare"]
 
 
 def prepare(
-    limit: DepthLimit, h0: Tensor, driver: Driver, steps: int | None, keep: Keep
+    limit: DepthLimit, h0: Tensor, driver: object, steps: int | None, keep: Keep
 ) -> tuple[State, Driver]:
     """Check everything and return the states and the driver at the solver's depth.
 
@@ -34,10 +34,11 @@ def prepare(
         )
     check_choice(keep, "keep", Keep)
     limit.check_exists()
-    limit.check_driver(driver)
+    driver = limit.check_driver(driver)
     states = as_states(h0, driver)
-    if limit.form == "law" and isinstance(limit.path, IIDPath) and limit.net.block == "res-3":
-        _check_single_input(states, limit)
+    check_beta_length(limit.net.beta, states.shape[1])
+    if limit.form == "law":
+        _check_joint_law(states, limit)
     if steps is None:
         return states, driver
     if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
@@ -71,12 +72,13 @@ def as_trajectory(
     )
 
 
-def _check_single_input(states: State, limit: DepthLimit) -> None:
-    if states.shape[1] > 1:
+def _check_joint_law(states: State, limit: DepthLimit) -> None:
+    most = isotropic_of(limit.net, limit.path).most_inputs
+    if most is not None and states.shape[1] > most:
         raise NoLimitError(
-            f"the joint limit of {states.shape[1]} inputs of res-3 needs "
-            f"E relu(W a) relu(W b) under {limit.path.label} weights, which has no closed form. "
-            "Solve one input at a time, or use BrownianPath."
+            f"the joint limit of {states.shape[1]} inputs has no closed form for "
+            f"{limit.path.label} weights, only that of {most}. Solve one input at a time, or use "
+            "BrownianPath."
         )
 
 

@@ -1,6 +1,8 @@
 """torchdiffeq on the smooth weights of the draw."""
 
+import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor
 
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
-from limits.equations.ode import VectorField
+from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
 from limits.networks.inputs import layer_times
 from limits.parallel import map_chunks
@@ -76,9 +78,10 @@ class TorchDiffEq:
             raise SolverError(
                 f"unknown torchdiffeq method {self.method!r}. Use one of {', '.join(known)}."
             )
-        if not (self.rtol > 0 and self.atol > 0):
+        tolerances = (self.rtol, self.atol)
+        if not all(isinstance(each, int | float) and 0 < each < math.inf for each in tolerances):
             raise SolverError(
-                f"tolerances must be positive, found rtol={self.rtol} and atol={self.atol}. Use "
+                f"tolerances must be positive, found rtol={self.rtol!r}, atol={self.atol!r}. Use "
                 "for example rtol=1e-8, atol=1e-10."
             )
 
@@ -101,6 +104,12 @@ class TorchDiffEq:
                 "EulerMaruyama or TorchSDE for an SDE."
             )
         fixed = self.method in get_args(FixedStep)
+        finest = 4 * torch.finfo(driver.dtype).eps
+        if not fixed and self.rtol < finest:
+            raise SolverError(
+                f"rtol={self.rtol:g} is below what {driver.dtype} can resolve ({finest:.1g}). Use "
+                "a larger rtol, or sample the path with dtype=torch.float64."
+            )
         ranges = driver.chunks() if fixed else driver.chunks(BLOCK)
 
         def solve_part(first: int, count: int) -> Trajectory:
@@ -112,13 +121,11 @@ class TorchDiffEq:
     def _solve_part(
         self, limit: DepthLimit, states: Tensor, driver: WeightSample, keep: Keep
     ) -> Trajectory:
-        vector_field = VectorField(limit.net, driver)
+        vector_field = limit.as_torchdiffeq(driver)
         fixed = self.method in get_args(FixedStep)
         times = layer_times(driver.depth, keep_all=keep == "all" or fixed).to(driver.device)
         try:
-            solution: object = torchdiffeq.odeint(
-                vector_field, states, times, method=self.method, rtol=self.rtol, atol=self.atol
-            )
+            values = self._integrate(vector_field, states, times)
         except (AssertionError, RuntimeError) as error:
             if isinstance(error, LimitsError):
                 raise
@@ -128,9 +135,32 @@ class TorchDiffEq:
                 f"rtol={self.rtol:g}: {error}. Loosen the tolerances, use float64, or a "
                 "fixed-step method."
             ) from error
-        values = torch.as_tensor(solution)
         if keep == "terminal":
             values = torch.stack((values[0], values[-1]))
             times = layer_times(driver.depth, keep_all=False)
         stats = {"depth": driver.depth, "evaluations": vector_field.evaluations}
         return as_trajectory(driver, times.cpu(), values, stats)
+
+    def _integrate(
+        self, vector_field: VectorField | DriftField, states: Tensor, times: Tensor
+    ) -> Tensor:
+        """Return the states at `times`, shape ``(time, path, input, width)``."""
+        if self.method in get_args(FixedStep):
+            return torch.as_tensor(
+                torchdiffeq.odeint(vector_field, states, times, method=self.method)
+            )
+        # Adaptive methods step past the times asked for and interpolate at low order, unless
+        # they are told to land on them, which is reliable for one time a call.
+        values = [states]
+        for span in pairwise(times):
+            part: object = torchdiffeq.odeint(
+                vector_field,
+                values[-1],
+                torch.stack(span),
+                method=self.method,
+                rtol=self.rtol,
+                atol=self.atol,
+                options={"step_t": span[1].reshape(1)},
+            )
+            values.append(torch.as_tensor(part)[-1])
+        return torch.stack(values)

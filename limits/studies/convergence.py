@@ -29,7 +29,7 @@ from limits.studies.plan import (
     expected_order,
     net_label,
 )
-from limits.studies.reference import Reference, drawn_depth, name_of, resolve
+from limits.studies.reference import Deep, Reference, drawn_depth, name_of, resolve
 from limits.studies.study import ConvergenceStudy, ErrorKind
 from limits.trajectory import Trajectory
 
@@ -124,6 +124,10 @@ def convergence_study(
     ladder = checked_depths(depths)
     plan = Plan(limit, ladder, resolve(limit, ladder, reference, error), error, functional, p)
     check_error(plan)
+    if progress is not None and not callable(progress):
+        raise LimitsError(
+            f"progress must be callable as progress(done, total, label), found {progress!r}."
+        )
     sample = path.sample(
         depth=drawn_depth(ladder, plan.reference),
         n_paths=n_paths,
@@ -155,14 +159,16 @@ def _chunk_errors(plan: Plan, part: WeightSample, states: State, ticker: Ticker)
 def _advance(
     plan: Plan, part: WeightSample, states: State, ticker: Ticker
 ) -> dict[int, Trajectory]:
-    net, keep_all = plan.limit.net, plan.error == "uniform"
+    keep_all = plan.error == "uniform"
     common = math.lcm(*plan.depths)
     strides = {depth: max(1, depth // common) for depth in plan.ladder}
-    steppers = {depth: net.stepper(states, part.at_depth(depth)) for depth in plan.ladder}
+    steppers = {
+        depth: net.stepper(states, part.at_depth(depth)) for depth, net in plan.networks.items()
+    }
     recorders = {depth: Recorder(keep_all) for depth in plan.ladder}
     for depth, stepper in steppers.items():
         recorders[depth].record(stepper.h, stepper.exponents, endpoint=True)
-    inner = net.vector_field.has_inner
+    inner = plan.limit.net.vector_field.has_inner
     for layer in part.coupled(plan.ladder, inner=inner):
         stepper = steppers[layer.depth]
         stepper.step(layer)
@@ -188,10 +194,10 @@ def _trajectory(sample: WeightSample, recorder: Recorder, stride: int) -> Trajec
 def _reference(
     plan: Plan, part: WeightSample, states: State, networks: dict[int, Trajectory]
 ) -> Trajectory | float:
-    if isinstance(plan.reference, int):
-        return networks[plan.reference]
-    if isinstance(plan.reference, float):
-        return plan.reference
+    if isinstance(plan.reference, Deep):
+        return networks[plan.reference.depth]
+    if isinstance(plan.reference, int | float):
+        return float(plan.reference)
     keep = "all" if plan.error == "uniform" else "terminal"
     # An adaptive solver at tolerances below single precision needs double precision.
     exact = replace(part, dtype=torch.float64)

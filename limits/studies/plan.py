@@ -7,15 +7,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from limits._typing import State
+from limits._typing import State, check_choice
 from limits.closed_forms import linear_nested_strong_error, linear_strong_error
 from limits.equations import DepthLimit
 from limits.errors.metrics import Functional
 from limits.exceptions import LimitsError, ShapeError
-from limits.networks.inputs import check_choice
 from limits.networks.resnet import ResNet
 from limits.solvers import ClosedForm
-from limits.studies.reference import Reference
+from limits.studies.reference import Deep, Resolved
 from limits.studies.study import ErrorKind
 
 __all__ = ["Plan", "check_error", "checked_depths", "exact_errors", "expected_order", "net_label"]
@@ -27,7 +26,7 @@ class Plan:
 
     limit: DepthLimit
     depths: tuple[int, ...]
-    reference: Reference
+    reference: Resolved
     error: ErrorKind
     functional: Functional | None
     p: int
@@ -35,7 +34,15 @@ class Plan:
     @property
     def ladder(self) -> tuple[int, ...]:
         """All depths that advance together, the reference's own included."""
-        return (*self.depths, self.reference) if isinstance(self.reference, int) else self.depths
+        return tuple(self.networks)
+
+    @property
+    def networks(self) -> dict[int, ResNet]:
+        """The network that advances at each depth of the ladder."""
+        networks = dict.fromkeys(self.depths, self.limit.net)
+        if isinstance(self.reference, Deep):
+            networks[self.reference.depth] = self.reference.net
+        return networks
 
 
 def net_label(net: ResNet) -> str:
@@ -62,8 +69,8 @@ def exact_errors(plan: Plan, states: State) -> NDArray[np.float64] | None:
         return None
     depths = np.asarray(plan.depths)
     c = limit.net.coefficient
-    if isinstance(plan.reference, int):
-        errors = linear_nested_strong_error(depths, plan.reference, coefficient=c)
+    if isinstance(plan.reference, Deep):
+        errors = linear_nested_strong_error(depths, plan.reference.depth, coefficient=c)
     elif isinstance(plan.reference, ClosedForm):
         errors = linear_strong_error(depths, coefficient=c)
     else:
@@ -73,7 +80,7 @@ def exact_errors(plan: Plan, states: State) -> NDArray[np.float64] | None:
 
 def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     """Return the ladder of depths if an order can be fitted on it."""
-    ladder = tuple(depths)
+    ladder = tuple(depths) if isinstance(depths, Sequence) else (depths,)
     valid = all(isinstance(d, int) and not isinstance(d, bool) and d > 0 for d in ladder)
     if not valid or len(ladder) < 3 or list(ladder) != sorted(set(ladder)):
         raise ShapeError(
@@ -86,6 +93,11 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
 def check_error(plan: Plan) -> None:
     """Raise unless error, functional and norm fit together."""
     check_choice(plan.error, "error", ErrorKind)
+    if plan.functional is not None and not callable(plan.functional):
+        raise LimitsError(
+            f"functional must be callable, found {plan.functional!r}. Use for example "
+            "functional=lambda h: h.norm(dim=-1)."
+        )
     if (plan.functional is None) == (plan.error == "weak"):
         raise LimitsError(
             f"error={plan.error!r} with functional={plan.functional!r}: a weak error needs a "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from torch import Tensor
@@ -9,11 +10,12 @@ from torch import Tensor
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import CouplingError, DepthMismatchError, LimitsError
+from limits.networks.resnet import ResNet
 from limits.solvers import ClosedForm, EulerMaruyama, TorchDiffEq
 from limits.solvers.closed_form import has_closed_form
 from limits.trajectory import Trajectory
 
-__all__ = ["Reference", "Solver", "drawn_depth", "name_of", "resolve"]
+__all__ = ["Deep", "Reference", "Resolved", "Solver", "drawn_depth", "name_of", "resolve"]
 
 FINER = 16
 """The default Euler reference has this many times the deepest network's layers."""
@@ -29,13 +31,22 @@ class Solver(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Deep:
+    """A much deeper network on the same paths; the corrected one for a Young limit."""
+
+    depth: int
+    net: ResNet
+
+
 Reference = int | float | Solver
 """A depth (the network itself, that deep), an exact expectation (weak errors), or a solver."""
+Resolved = Deep | float | Solver
 
 
 def resolve(
     limit: DepthLimit, depths: Sequence[int], reference: Reference | None, error: str
-) -> Reference:
+) -> Resolved:
     """Return the reference, the best the library has when none is given.
 
     Raises
@@ -62,7 +73,9 @@ def resolve(
         return _default(limit, depths)
     if isinstance(reference, int) and own_network:
         _check_deeper(reference, depths)
-    elif not exact and not hasattr(reference, "solve"):
+        return Deep(reference, limit.net)
+    solver = hasattr(reference, "solve") and not isinstance(reference, type)
+    if isinstance(reference, int) or not (exact or solver):
         raise LimitsError(
             f"reference must be a depth, a float (weak errors) or a solver, found {reference!r}. "
             "Leave it out for the best the library has."
@@ -70,15 +83,16 @@ def resolve(
     return reference
 
 
-def drawn_depth(depths: Sequence[int], reference: Reference) -> int:
+def drawn_depth(depths: Sequence[int], reference: Resolved) -> int:
     """Return the depth at which the path has to be drawn."""
-    return reference if isinstance(reference, int) else math.lcm(*depths)
+    return reference.depth if isinstance(reference, Deep) else math.lcm(*depths)
 
 
-def name_of(limit: DepthLimit, reference: Reference) -> str:
+def name_of(limit: DepthLimit, reference: Resolved) -> str:
     """Return what the reference is, for legends and provenance."""
-    if isinstance(reference, int):
-        return f"same path, L = {reference}"
+    if isinstance(reference, Deep):
+        corrected = "corrected, " if reference.net.corrected and not limit.net.corrected else ""
+        return f"same path, {corrected}L = {reference.depth}"
     if isinstance(reference, float):
         return f"exact value {reference:.6g}"
     if isinstance(reference, ClosedForm):
@@ -89,14 +103,17 @@ def name_of(limit: DepthLimit, reference: Reference) -> str:
     return f"{type(reference).__name__}({method})" if method else type(reference).__name__
 
 
-def _default(limit: DepthLimit, depths: Sequence[int]) -> Reference:
+def _default(limit: DepthLimit, depths: Sequence[int]) -> Resolved:
     if has_closed_form(limit):
         return ClosedForm()
     if limit.kind == "ode":
         return TorchDiffEq(method="dopri8", rtol=1e-10, atol=1e-12)
     if limit.kind == "identity":
         return EulerMaruyama()
-    return FINER * math.lcm(*depths)
+    net = limit.net
+    if limit.kind == "young":
+        net = replace(net, block=limit.block, corrected=True)
+    return Deep(FINER * math.lcm(*depths), net)
 
 
 def _check_deeper(reference: int, depths: Sequence[int]) -> None:

@@ -15,6 +15,17 @@ __all__ = ["ConvergenceStudy", "ErrorKind"]
 ErrorKind = Literal["strong", "uniform", "weak"]
 _TEXTS = ("error_kind", "limit", "equation", "network", "path", "reference")
 _NUMBERS = ("p", "seed", "width", "n_inputs")
+_VARIABLES = {
+    "depth",
+    "error",
+    "standard_error",
+    "path_error",
+    "order",
+    "order_low",
+    "order_high",
+    "order_constant",
+    "expected_order",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +73,8 @@ class ConvergenceStudy:
         """Return everything as a Dataset with named axes, ready for a netCDF file."""
         attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
         attrs.update({name: getattr(self, name) for name in _NUMBERS})
+        # netCDF has no integers beyond 64 bits, and a seed may be any integer.
+        attrs["seed"] = str(self.seed)
         variables = {
             "error": ("depth", [each.value for each in self.errors]),
             "standard_error": ("depth", [each.standard_error for each in self.errors]),
@@ -87,8 +100,13 @@ class ConvergenceStudy:
         StoreError
             If the dataset lacks something that a study has.
         """
-        needed = {"error", "standard_error", "path_error", "order", "expected_order"}
-        missing = sorted((needed - set(dataset)) | (set(_TEXTS + _NUMBERS) - set(dataset.attrs)))
+        if not isinstance(dataset, xr.Dataset):
+            raise StoreError(
+                f"a study is read from an xarray.Dataset, found {type(dataset).__name__}. Pass "
+                "what to_dataset returned."
+            )
+        absent = (_VARIABLES - set(dataset.variables)) | ({"depth", "path"} - set(dataset.dims))
+        missing = sorted(absent | (set(_TEXTS + _NUMBERS) - set(dataset.attrs)), key=str)
         if missing:
             raise StoreError(
                 f"this dataset is no convergence study: it lacks {', '.join(missing)}. Pass what "
@@ -119,8 +137,18 @@ class ConvergenceStudy:
             network=str(dataset.attrs["network"]),
             path=str(dataset.attrs["path"]),
             reference=str(dataset.attrs["reference"]),
-            p=int(dataset.attrs["p"]),
-            seed=int(dataset.attrs["seed"]),
-            width=int(dataset.attrs["width"]),
-            n_inputs=int(dataset.attrs["n_inputs"]),
+            p=_integer(dataset, "p"),
+            seed=_integer(dataset, "seed"),
+            width=_integer(dataset, "width"),
+            n_inputs=_integer(dataset, "n_inputs"),
         )
+
+
+def _integer(dataset: xr.Dataset, name: str) -> int:
+    try:
+        return int(dataset.attrs[name])
+    except (TypeError, ValueError) as error:
+        raise StoreError(
+            f"attribute {name} of this dataset is {dataset.attrs[name]!r}, not an integer. Pass "
+            "what to_dataset returned."
+        ) from error

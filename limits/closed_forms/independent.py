@@ -1,9 +1,4 @@
-"""Exact answers: what simulations are tested against and what plots draw dashed.
-
-Everything here is dimensionless: hidden states are measured in units of the input's norm.
-`depth` is the number of layers L, `scale` the residual scale alpha = c L^-beta in front of
-order-one weights of variance 1/width.
-"""
+"""Exact answers for independent weights, at every finite depth and width."""
 
 import math
 from dataclasses import dataclass
@@ -16,9 +11,11 @@ __all__ = [
     "linear_nested_strong_error",
     "linear_second_moment",
     "linear_strong_error",
+    "linear_weak_error",
     "log_norm_law",
     "relu_log_mean_depth_bias",
     "relu_second_moment",
+    "relu_weak_error",
 ]
 
 
@@ -127,6 +124,33 @@ def linear_nested_strong_error(
     """
     fine = linear_second_moment(finer, _critical(finer, coefficient))
     return np.sqrt(fine - linear_second_moment(depth, _critical(depth, coefficient)))
+
+
+def linear_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
+    """Return |E|h_L|^2 - E|H_1|^2| / |h_0|^2 = exp(c^2) - (1 + c^2 / L)^L, linear res-1.
+
+    At beta = 1/2, any i.i.d. law and width; about e / (2 L) for c = 1, weak order 1.
+
+    Examples
+    --------
+    >>> round(float(linear_weak_error(100)) * 100, 3)
+    1.347
+    """
+    return math.exp(coefficient**2) - linear_second_moment(depth, _critical(depth, coefficient))
+
+
+def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
+    """Return |E|h_L|^2 - E|H_1|^2| / |h_0|^2 = exp(c^2/2) - (1 + c^2 / (2 L))^L, res-3.
+
+    At beta = 1/2; about exp(1/2) / (8 L) for c = 1, weak order 1.
+
+    Examples
+    --------
+    >>> round(float(relu_weak_error(100)) * 100, 3)
+    0.205
+    """
+    limit = math.exp(coefficient**2 / 2)
+    return limit - relu_second_moment(depth, _critical(depth, coefficient))
 
 
 def log_norm_law(block: str, width: int) -> LogNormal:

@@ -1,0 +1,194 @@
+"""Correlated Gaussian weights between the rough and the smooth: fractional Gaussian noise."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limits._typing import LayerMatrices
+from limits.closed_forms import fractional_autocovariance
+from limits.exceptions import LimitsError
+from limits.paths.base import Family, WeightPath
+from limits.paths.sources import Source
+from limits.randomness import Stream
+
+__all__ = ["FractionalPath", "noise_from_normals"]
+
+_NORMALS_PER_GROUP = 2**15
+
+
+@dataclass(frozen=True)
+class FractionalPath(WeightPath):
+    """Fractional Gaussian noise across layers, X = fractional Brownian motion / sqrt(width).
+
+    Every entry of V_k is a stationary Gaussian sequence of variance 1 / width and correlation
+    r(j) = (|j + 1|^2H - 2 |j|^2H + |j - 1|^2H) / 2; dX_k = V_k / L^H. Independent at H = 1/2,
+    coherent above, alternating below. Read at a shallower depth by summing increments, which
+    fractional noise reproduces exactly. Drawn exactly by circulant embedding of length 2 L.
+
+    Parameters
+    ----------
+    width : int
+        Size d of the hidden state.
+    hurst : float
+        Hurst index H in (0, 1).
+
+    Raises
+    ------
+    LimitsError
+        If `hurst` lies outside (0, 1). Weights smoother than any H are a `SmoothPath`.
+
+    References
+    ----------
+    Marion et al. (2025), Section 5; Dietrich and Newsam, "Fast and exact simulation of
+    stationary Gaussian processes", SIAM J. Sci. Comput. 18 (1997).
+
+    Examples
+    --------
+    >>> path = FractionalPath(4, hurst=0.7)
+    >>> path.index, path.critical_beta, FractionalPath(4, hurst=0.2).critical_beta
+    (0.7, 0.7, 0.5)
+    """
+
+    hurst: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        number = isinstance(self.hurst, int | float) and not isinstance(self.hurst, bool)
+        if not number or not 0 < self.hurst < 1:
+            raise LimitsError(
+                f"hurst must lie strictly between 0 and 1, found {self.hurst!r}. Use 0.5 for "
+                "independent weights, or SmoothPath for weights that vary smoothly."
+            )
+
+    @property
+    def index(self) -> float:
+        """Index gamma = H."""
+        return float(self.hurst)
+
+    @property
+    def family(self) -> Family:
+        """Independent, persistent (coherent layers) or antipersistent (alternating)."""
+        if self.hurst == 0.5:
+            return "brownian"
+        return "persistent" if self.hurst > 0.5 else "antipersistent"
+
+    @property
+    def label(self) -> str:
+        """Name of the law."""
+        return f"fractional-{float(self.hurst)!r}"
+
+    def source(self, *, depth: int, seed: int, role: str) -> Source:
+        """Return the numbers behind a draw."""
+        stream = self.stream(seed=seed, role=role, depth=depth)
+        return FractionalSource(stream, self.width, depth, float(self.hurst))
+
+
+@lru_cache(maxsize=32)
+def circulant_amplitudes(depth: int, hurst: float) -> Tensor:
+    """Return the standard deviation of each Fourier coefficient, shape ``(depth + 1,)``.
+
+    Raises
+    ------
+    LimitsError
+        If an eigenvalue of the embedding is negative beyond rounding, which theory excludes.
+    """
+    half = fractional_autocovariance(np.arange(depth + 1, dtype=np.float64), hurst)
+    row = np.concatenate([half, half[depth - 1 : 0 : -1]])
+    eigenvalues = np.fft.rfft(row).real
+    lowest = float(eigenvalues.min())
+    if lowest < -1e-9 * float(eigenvalues.max()):
+        raise LimitsError(
+            f"the circulant embedding of fractional noise has an eigenvalue {lowest:.3g} at "
+            f"hurst={hurst} and depth={depth}. Use a smaller depth."
+        )
+    return torch.from_numpy(np.sqrt(np.maximum(eigenvalues, 0.0)))
+
+
+def noise_from_normals(normals: Tensor, depth: int, hurst: float) -> Tensor:
+    """Return fractional noise that is linear in `normals`, ``(..., 2 depth)`` to ``(..., depth)``.
+
+    Examples
+    --------
+    >>> unit = torch.eye(8, dtype=torch.float64)
+    >>> noise = noise_from_normals(unit, 4, 0.7)
+    >>> covariance = noise.T @ noise
+    >>> round(float(covariance[0, 0]), 12), round(float(covariance[0, 1]), 4)
+    (1.0, 0.3195)
+    """
+    amplitudes = circulant_amplitudes(depth, hurst)
+    # Coefficients 0 and depth are real, the others complex with half the variance in each part.
+    real, imaginary = normals[..., : depth + 1], normals[..., depth + 1 :]
+    weight = torch.full((depth + 1,), math.sqrt(0.5), dtype=torch.float64)
+    weight[0] = weight[depth] = 1.0
+    spectrum = torch.complex(real * weight, torch.zeros_like(real))
+    spectrum[..., 1:depth] += 1j * math.sqrt(0.5) * imaginary
+    spectrum = spectrum * (amplitudes * math.sqrt(2 * depth))
+    return torch.fft.irfft(spectrum, n=2 * depth, dim=-1)[..., :depth]
+
+
+@dataclass(frozen=True)
+class FractionalSource:
+    """The normals of a fractional path; a whole path is one slab."""
+
+    stream: Stream
+    width: int
+    depth: int
+    hurst: float
+
+    @property
+    def name(self) -> str:
+        """Identify the draw."""
+        return f"{self.stream.seed}:{self.stream.name}"
+
+    @property
+    def reading(self) -> Literal["sum", "point"]:
+        """Shallower networks sum increments."""
+        return "sum"
+
+    @property
+    def slab_layers(self) -> int:
+        """All layers: each depends on all others."""
+        return self.depth
+
+    @property
+    def scale(self) -> float:
+        """Turn unit variance into increments: 1 / (sqrt(width) depth^H)."""
+        return 1 / (math.sqrt(self.width) * self.depth**self.hurst)
+
+    @property
+    def bytes_per_path(self) -> int:
+        """The whole path in float64."""
+        return 8 * self.depth * self.width**2
+
+    def open(self, first_path: int, n_paths: int) -> "_FractionalReader":
+        """Return a reader of consecutive paths."""
+        return _FractionalReader(self, first_path, n_paths)
+
+
+@dataclass(frozen=True)
+class _FractionalReader:
+    source: FractionalSource
+    first_path: int
+    n_paths: int
+
+    def slab(self, part: int) -> LayerMatrices:
+        return self._whole if part == 0 else self._whole[:, :0]
+
+    @cached_property
+    def _whole(self) -> LayerMatrices:
+        depth, entries = self.source.depth, self.source.width**2
+        group = max(1, min(entries, _NORMALS_PER_GROUP // (2 * depth)))
+        noise = torch.empty(self.n_paths, depth, entries, dtype=torch.float64)
+        for part, start in enumerate(range(0, entries, group)):
+            stop = min(start + group, entries)
+            normals = self.source.stream.normals(
+                self.first_path, self.n_paths, (stop - start) * 2 * depth, part
+            )
+            series = normals.unflatten(1, (stop - start, 2 * depth)).double()
+            noise[:, :, start:stop] = noise_from_normals(series, depth, self.source.hurst).mT
+        return noise.unflatten(2, (self.source.width, self.source.width))

@@ -1,0 +1,91 @@
+"""Euler-Maruyama for problems that users wrote for torchsde."""
+
+import hashlib
+
+import torch
+from torch import Tensor
+from torchsde import BaseBrownian
+
+from limits._typing import Keep
+from limits.equations.foreign import ForeignSDE, foreign_steps
+from limits.equations.noise import NoiseSample
+from limits.exceptions import CouplingError, NonFiniteStateError, ShapeError, SolverError
+from limits.networks.inputs import layer_times
+from limits.trajectory import Trajectory, norms_of
+
+__all__ = ["solve_foreign"]
+
+
+def solve_foreign(
+    equation: ForeignSDE,
+    y0: Tensor,
+    noise: object,
+    *,
+    steps: int | None,
+    keep: Keep,
+) -> Trajectory:
+    """Return the Euler-Maruyama solution; inputs of a path share its noise.
+
+    Raises
+    ------
+    CouplingError
+        If `noise` is neither ``equation.sample(...)`` nor a torchsde Brownian motion.
+    SolverError
+        If the number of steps is missing for a torchsde Brownian motion.
+    ShapeError, NonFiniteStateError
+        If `y0` does not fit, or the solution overflows.
+    """
+    if isinstance(noise, NoiseSample):
+        noise = noise if steps is None else noise.at_depth(steps)
+        n_steps, n_paths, tag = noise.depth, noise.n_paths, noise.tag
+    elif isinstance(noise, BaseBrownian):
+        if steps is None or steps < 1:
+            raise SolverError(
+                f"a torchsde Brownian motion has no grid, so steps={steps} is not enough. Use "
+                "EulerMaruyama(steps=1024)."
+            )
+        n_steps, n_paths, tag = steps, noise.shape[0], _tag_of(noise, equation)
+    else:
+        raise CouplingError(
+            "a torchsde problem is driven by equation.sample(...) or a torchsde Brownian motion, "
+            f"found {type(noise).__name__}."
+        )
+    states = _states(y0, n_paths)
+    n_inputs = states.shape[1]
+    y, kept = states.flatten(0, 1), [states]
+    for t, dt, increment in foreign_steps(equation, noise, n_steps):
+        noise_each = increment.to(y).repeat_interleave(n_inputs, dim=0)
+        y = y + equation.sde.f(t, y) * dt.to(y) + equation.diffusion(t, y, noise_each)
+        if keep == "all":
+            kept.append(y.unflatten(0, (n_paths, n_inputs)))
+    if keep == "terminal":
+        kept.append(y.unflatten(0, (n_paths, n_inputs)))
+    bad = int((~torch.isfinite(y)).any(dim=-1).sum())
+    if bad:
+        raise NonFiniteStateError(
+            f"the Euler scheme with {n_steps} steps overflowed in {bad} of {len(y)} solutions. "
+            "Use more steps."
+        )
+    values = torch.stack(kept)
+    times = layer_times(n_steps, keep_all=keep == "all")
+    return Trajectory(times, values, tag, norms_of(values), {"depth": n_steps})
+
+
+def _tag_of(motion: BaseBrownian, equation: ForeignSDE) -> str:
+    """Name a Brownian motion by its total increment: objects have no name, and addresses recur."""
+    total = torch.as_tensor(motion(equation.start, equation.stop)).double().cpu().contiguous()
+    return f"torchsde-{hashlib.sha256(total.numpy().tobytes()).hexdigest()[:8]}"
+
+
+def _states(y0: Tensor, n_paths: int) -> Tensor:
+    if isinstance(y0, Tensor) and y0.ndim == 2:
+        y0 = y0.expand(n_paths, -1, -1)
+    if not isinstance(y0, Tensor) or y0.ndim != 3 or len(y0) != n_paths:
+        found = tuple(y0.shape) if isinstance(y0, Tensor) else type(y0).__name__
+        raise ShapeError(
+            f"y0 must have shape (input, width) or ({n_paths}, input, width), found {found}. Use "
+            "y0[None] for a single state."
+        )
+    if not bool(torch.isfinite(y0).all()):
+        raise NonFiniteStateError("y0 has NaN or infinite entries. Clean the data first.")
+    return y0
