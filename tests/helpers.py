@@ -1,0 +1,84 @@
+"""What several tests share. Nothing here imports the library: its import hook lives here."""
+
+import math
+import typing
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from beartype import beartype
+from jaxtyping import AbstractArray
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+
+def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Check those annotations of a function that name array shapes, and no others."""
+    shaped = {name: hint for name, hint in function.__annotations__.items() if names_a_shape(hint)}
+    if not shaped:
+        return function
+    function.__annotations__ = shaped
+    return beartype(function)
+
+
+def names_a_shape(hint: object) -> bool:
+    """Say whether a jaxtyping array occurs anywhere in an annotation."""
+    if isinstance(hint, type) and issubclass(hint, AbstractArray):
+        return True
+    return any(names_a_shape(part) for part in typing.get_args(hint))
+
+
+def standard_errors_from(samples: ArrayLike | Tensor, exact: float) -> float:
+    """Return how many standard errors the mean of independent samples is from `exact`."""
+    values = np.asarray(samples, dtype=float)
+    error = values.std(ddof=1) / math.sqrt(values.size)
+    return float((values.mean() - exact) / error)
+
+
+def within_standard_errors(
+    samples: ArrayLike | Tensor, exact: float, *, precision: float, most: float = 4.0
+) -> bool:
+    """Say whether a mean of independent samples agrees with `exact`.
+
+    Fails outright where the standard error exceeds `precision`, in the units of `exact`: a test
+    that cannot tell right from wrong must not pass.
+    """
+    values = np.asarray(samples, dtype=float)
+    error = values.std(ddof=1) / math.sqrt(values.size)
+    assert error <= precision, f"standard error {error:.2g} exceeds {precision:.2g}: draw more"
+    return bool(abs(values.mean() - exact) <= most * error)
+
+
+def relative_difference(found: Tensor, expected: Tensor) -> float:
+    """Return the largest difference in units of the largest expected entry."""
+    return float((found - expected).abs().max() / expected.abs().max())
+
+
+def normal_inputs(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return reproducible inputs without structure; the same ones in every precision."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+@contextmanager
+def unit_normals(stream: type, *, reserved: int) -> Iterator[dict[str, int]]:
+    """Replace the normals of a Gaussian path by unit vectors, path p getting the p-th one.
+
+    What is linear in its normals then has A^T A for its covariance, with a row of A a path: no
+    sampling error. The coordinates of every stream and part come after those of the one that
+    was asked first, `reserved` for each; yields where they start.
+    """
+    starts: dict[str, int] = {}
+
+    def normals(self: Any, first_path: int, n_paths: int, size: int, part: int = 0) -> Tensor:
+        assert size <= reserved
+        start = starts.setdefault(f"{self.name}#{part}", reserved * len(starts))
+        paths = torch.arange(first_path, first_path + n_paths)[:, None]
+        return (paths == start + torch.arange(size)).to(torch.float32)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "normals", normals)
+        yield starts
