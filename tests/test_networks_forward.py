@@ -355,7 +355,7 @@ def test_log_norm_of_res_3_has_its_limit_law_at_width_8():
 
 @pytest.mark.slow
 def test_log_norm_of_res_3_has_its_limit_law_at_width_40():
-    # SPREAD_40
+    # p-values over 4 seeds (two minutes each): 0.92 0.005 0.09 0.54.
     check_against_limit_law(log_norms_of_res_3(40), 40)
 
 
