@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 import limits.closed_forms as closed_forms
 import limits.plots as plots
 from limits.activations import Activation as Activation
+from limits.activations import as_activation as as_activation
 from limits.equations import DepthLimit as DepthLimit
 from limits.equations import NoiseSample as NoiseSample
 from limits.equations import depth_limit as depth_limit

@@ -81,7 +81,7 @@ class Config:
 SCALES = {
     "smoke": Config(
         hursts=(0.1, 0.5, 0.7), depths=(32, 64, 128, 256, 512), n_paths=4000, width=8,
-        shallow=64, deep=256, n_nets=16, n_betas=9,
+        shallow=64, deep=256, n_nets=96, n_betas=9,
     ),
     "laptop": Config(),
     "paper": Config(n_paths=40000, n_nets=192, shallow=512, deep=2048),

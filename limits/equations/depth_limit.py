@@ -11,6 +11,11 @@ from limits.scaling import regime
 
 __all__ = ["depth_limit"]
 
+_CORRECTED = (
+    "the correction is one for Young limits (H > 1/2); on {} weights it changes the limit. Leave "
+    "out corrected=True."
+)
+
 
 def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthLimit:
     """Return what `net` becomes on weights of law `path` when depth goes to infinity.
@@ -69,6 +74,8 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
     kind = regime(float(betas[0]), path.index)
     inner = net.vector_field.has_inner
     if kind == "explosion" and path.family == "antipersistent" and not inner:
+        if net.corrected:
+            raise NoLimitError(_CORRECTED.format(path.label))
         return DepthLimit(net, path, away_from_critical("contraction"))
     if kind in ("identity", "explosion"):
         return DepthLimit(net, path, away_from_critical(kind))
@@ -79,8 +86,5 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
             "applies. Use index=1.0 if they vary smoothly with the layer."
         )
     if net.corrected and row.kind != "young":
-        raise NoLimitError(
-            f"the correction is one for Young limits (H > 1/2); on {path.label} weights it changes "
-            "the limit. Leave out corrected=True."
-        )
+        raise NoLimitError(_CORRECTED.format(path.label))
     return DepthLimit(net, path, row)

@@ -1,5 +1,6 @@
 """Stochastic equations that users wrote for torchsde."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -165,8 +166,10 @@ def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0
         raise SolverError(
             f"unknown noise_type {sde.noise_type!r}. Use one of {', '.join(_NOISE_TYPES)}."
         )
-    if not start < stop:
-        raise LimitsError(f"start={start} must lie before stop={stop}.")
+    if not -math.inf < start < stop < math.inf:
+        raise LimitsError(
+            f"start={start} must lie before stop={stop}, both finite. Use start=0.0, stop=1.0."
+        )
     return ForeignSDE(sde, float(start), float(stop))
 
 

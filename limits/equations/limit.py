@@ -75,6 +75,11 @@ class DepthLimit:
         block = self.net.vector_field
         if self.kind == "young" and isinstance(block, Inner):
             return AveragedInner(block.activation, block.bias)
+        if self.kind == "young" and block.has_inner:
+            raise NoLimitError(
+                f"the mean of {type(block).__name__} over its inner weights is not known. Use "
+                "res-2 or res-3, or a block without inner weights that is this mean."
+            )
         return block
 
     def sample(

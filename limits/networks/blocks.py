@@ -4,6 +4,7 @@ A block of your own is one class with the four members of `Block`; pass an insta
 ``ResNet(activation, block=MyBlock(...))``.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, get_args, runtime_checkable
 
@@ -89,6 +90,9 @@ class Inner:
 
     has_inner = True
 
+    def __post_init__(self) -> None:
+        check_inner(self.activation, self.bias)
+
     @property
     def homogeneous(self) -> bool:
         """Whether the activation is positively homogeneous and there is no bias."""
@@ -109,6 +113,17 @@ class Inner:
     def _preactivation(self, h: State, inner: Increment | None) -> State:
         product = _given(inner).mv(h)
         return product + self.bias if self.bias else product
+
+
+def check_inner(activation: object, bias: object) -> None:
+    """Raise unless a block with inner weights got an Activation and a finite bias."""
+    if not isinstance(activation, Activation):
+        raise LimitsError(
+            f"activation must be an Activation, found {activation!r}. Use "
+            "limits.as_activation(...) to make one of a name or a callable."
+        )
+    if not isinstance(bias, int | float) or not math.isfinite(bias):
+        raise LimitsError(f"bias must be a finite number, found {bias!r}. Use 0.0 for none.")
 
 
 def make_block(block: "str | Block", activation: Activation) -> Block:

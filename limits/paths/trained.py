@@ -53,18 +53,21 @@ class TrainedPath(WeightPath):
 
     def __init__(self, weights: Tensor, *, index: float, inner: Tensor | None = None) -> None:
         _check_weights(weights)
-        if inner is not None and (not isinstance(inner, Tensor) or inner.shape != weights.shape):
-            raise ShapeError(
-                f"inner weights must have the shape {tuple(weights.shape)} of the outer ones."
-            )
+        if inner is not None:
+            _check_weights(inner)
+            if inner.shape != weights.shape:
+                raise ShapeError(
+                    f"inner weights have shape {tuple(inner.shape)}, the outer ones "
+                    f"{tuple(weights.shape)}. Pass one inner matrix per layer."
+                )
         if isinstance(index, bool) or not isinstance(index, int | float) or not 0 < index <= 1:
             raise LimitsError(
                 f"index must lie in (0, 1], found {index!r}. Use 1.0 for weights that are smooth "
                 "in the layer, 0.5 for independent ones."
             )
-        object.__setattr__(self, "weights", weights.detach())
+        object.__setattr__(self, "weights", weights.detach().clone())
         object.__setattr__(self, "trained_index", float(index))
-        object.__setattr__(self, "inner_weights", None if inner is None else inner.detach())
+        object.__setattr__(self, "inner_weights", None if inner is None else inner.detach().clone())
         super().__init__(weights.shape[1])
 
     @property
@@ -80,8 +83,11 @@ class TrainedPath(WeightPath):
     @property
     def label(self) -> str:
         """Name of the law, with a digest of the weights."""
-        numbers = self.weights.double().cpu().contiguous().numpy().tobytes()
-        return f"trained-{hashlib.sha256(numbers).hexdigest()[:8]}"
+        digest = hashlib.sha256()
+        for weights in (self.weights, self.inner_weights):
+            if weights is not None:
+                digest.update(weights.double().cpu().contiguous().numpy().tobytes())
+        return f"trained-{digest.hexdigest()[:8]}"
 
     def sample(
         self,

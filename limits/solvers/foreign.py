@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
-from limits._typing import Keep
+from limits._typing import Keep, check_choice
 from limits.equations.foreign import ForeignSDE, foreign_steps
 from limits.equations.noise import NoiseSample
 from limits.exceptions import CouplingError, NonFiniteStateError, ShapeError, SolverError
@@ -35,6 +35,7 @@ def solve_foreign(
     ShapeError, NonFiniteStateError
         If `y0` does not fit, or the solution overflows.
     """
+    check_choice(keep, "keep", Keep)
     if isinstance(noise, NoiseSample):
         noise = noise if steps is None else noise.at_depth(steps)
         n_steps, n_paths, tag = noise.depth, noise.n_paths, noise.tag
