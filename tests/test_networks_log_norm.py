@@ -84,6 +84,24 @@ def test_gradients_and_tangents_have_finite_log_norms_where_they_overflow(net):
     assert relative_difference(logs[torch.float32], logs[torch.float64]) < 1e-4
 
 
+@pytest.mark.parametrize(
+    ("width", "coefficient"), [(4, 1.0), (1, 0.8)], ids=["overflow", "underflow"]
+)
+def test_gradients_do_not_depend_on_whether_states_could_be_kept(width, coefficient):
+    # Kept states that overflowed or vanished have lost their directions, on which relu depends.
+    path = limits.BrownianPath(width)
+    sample = path.sample(depth=1500, n_paths=16, seed=0, dtype=torch.float32)
+    net = limits.ResNet("relu", block="res-3", beta=0.0, coefficient=coefficient)
+    h0 = normal_inputs(2, width, dtype=torch.float32)
+    kept, ends = (net(h0, sample, keep=keep) for keep in ("all", "terminal"))
+    lost = torch.isinf(kept.terminal) if width > 1 else kept.terminal == 0
+    assert bool(lost.any())
+    cotangent = normal_inputs(16, 2, width, seed=3, dtype=torch.float32)
+    one, other = (net.backward(out, sample, cotangent) for out in (kept, ends))
+    assert torch.equal(one.log_norms, other.log_norms)
+    assert bool(torch.isfinite(one.log_norms).all())
+
+
 @pytest.mark.parametrize("beta", [0.5, 0.0], ids=["critical", "exploding"])
 @every_precision
 @every_network

@@ -201,7 +201,10 @@ class ResNet:
                 f"cotangent has {p.shape[1]} inputs, the trajectory has {out.terminal.shape[1]}. "
                 "Pass dLoss/dh_L, shaped like out.terminal."
             )
-        reusable = out.keeps_all and bool(torch.isfinite(out.values).all())
+        # States that overflowed or vanished have lost the directions that relu depends on.
+        smallest = math.log(torch.finfo(sample.dtype).tiny)
+        in_range = torch.isfinite(out.values).all() & (out.log_norms > smallest).all()
+        reusable = out.keeps_all and bool(in_range)
 
         def pull(first: int, count: int) -> Trajectory:
             chosen = slice(first, first + count)
