@@ -65,7 +65,10 @@ STUDIES = {
     "sde": sde_study,
     "sde, uniform": lambda **changes: sde_study(error="uniform", **changes),
     "ode": ode_study,
-    "ode, uniform": lambda **changes: ode_study(error="uniform", **changes),
+    # By rk4: that adaptive steps depend on nothing but the block is asked of the terminal error.
+    "ode, uniform": lambda **changes: ode_study(
+        **({"error": "uniform", "reference": limits.TorchDiffEq(method="rk4")} | changes)
+    ),
     "weak": weak_study,
 }
 
