@@ -1,5 +1,6 @@
 import errno
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +9,9 @@ import numpy as np
 import pytest
 import xarray
 
-from limits.cli import discovery, main
-from limits.sweeps import save_dataset
+from limits.cli import discovery, main, running
+from limits.sweeps import load_dataset, save_dataset
+from limits.sweeps.executors import executor_for
 
 EXPERIMENT = '''"""Error of a made-up network against depth.
 
@@ -81,6 +83,12 @@ def experiments(tmp_path, monkeypatch):
     monkeypatch.setattr(discovery, "_PACKAGE", package)
     monkeypatch.chdir(tmp_path)
 
+    def in_this_process(*, workers, dask):
+        # Starting workers takes seconds; those tests that are about them ask for some.
+        return executor_for(workers=0 if workers is None else workers, dask=dask)
+
+    monkeypatch.setattr(running, "executor_for", in_this_process)
+
     def add(name, *, change=("", ""), source=EXPERIMENT):
         file = folder.joinpath(*name.split(".")).with_suffix(".py")
         file.parent.mkdir(exist_ok=True)
@@ -121,7 +129,8 @@ def test_running_an_experiment_writes_numbers_and_figure_and_prints_verdicts(exp
 def test_another_scale_or_other_settings_do_not_replace_the_figure_at_laptop_scale(experiments):
     assert main(["run", "made_up", "--scale", "smoke", "--out", "here"]) == 0
     assert main(["run", "made_up", "--out", "here", "--n-paths", "128"]) == 0
-    assert sorted(os.listdir("here")) == ["data", "made_up-custom.png", "made_up-smoke.png"]
+    kept = ["data", "made_up-custom.png", "made_up-smoke.png", "runs"]
+    assert sorted(os.listdir("here")) == kept
     assert sorted(os.listdir("here/data")) == ["made_up-custom.nc", "made_up-smoke.nc"]
 
 
@@ -174,8 +183,8 @@ def test_the_name_may_follow_the_scale(experiments):
         (["run", "made_up", "surplus"], "Unrecognized options: surplus"),
         (["run"], "NAME"),
         (["show"], "FILE"),
-        (["frobnicate"], "run, list, show, cite"),
-        ([], "run, list, show, cite"),
+        (["frobnicate"], "run, list, show, status, export, cite"),
+        ([], "run, list, show, status, export, cite"),
     ],
 )
 def test_a_malformed_request_gets_a_usage_box_and_exit_status_two(
@@ -231,15 +240,129 @@ def test_a_full_disk_gets_one_plain_sentence_and_no_half_written_file(
     monkeypatch.setattr(os, "write", write)
     assert main(["run", "made_up"]) == 2
     assert "no space left on device" in said()[1]
-    assert [path for path in Path("figures").rglob("*") if path.is_file()] == []
+    # The lock is an empty file.
+    assert not [
+        path for path in Path("figures").rglob("*") if path.is_file() and path.stat().st_size
+    ]
 
 
 def test_ctrl_c_ends_with_a_plain_sentence_and_status_130(experiments, said):
     experiments("slow", change=("depths = np.array", "raise KeyboardInterrupt; depths = np.array"))
     assert main(["run", "slow"]) == 130
     _, err = said()
-    assert err.startswith("Stopped by Ctrl-C.")
-    assert [path for path in Path("figures").rglob("*") if path.is_file()] == []
+    assert err.startswith("0 of 2 tasks of slow are finished and kept in figures/runs/slow-laptop-")
+    assert "Go on with: limits run slow Stopped by Ctrl-C." in err
+    assert not list(Path("figures").rglob("*.nc"))
+    assert not list(Path("figures").rglob("*.partial"))
+
+
+def test_sigterm_ends_like_ctrl_c_with_status_143(experiments, said):
+    change = "import os, signal; os.kill(os.getpid(), signal.SIGTERM); depths = np.array"
+    experiments("slow", change=("depths = np.array", change))
+    before = signal.getsignal(signal.SIGTERM)
+    assert main(["run", "slow"]) == 143
+    assert "Stopped by SIGTERM." in said()[1]
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_what_is_finished_is_not_computed_again(experiments, said):
+    experiments("once", change=("depths = np.array", 'print("computing"); depths = np.array'))
+    assert main(["run", "once"]) == 0
+    assert said()[0].count("computing") == 2
+    assert main(["run", "once"]) == 0
+    out, _ = said()
+    assert "computing" not in out
+    assert "2 of 2 tasks are finished there; --no-resume computes them again." in out
+    assert main(["run", "once", "--no-resume"]) == 0
+    assert said()[0].count("computing") == 2
+
+
+def test_changed_settings_start_a_new_run_and_say_so(experiments, said):
+    assert main(["run", "made_up", "--n-paths", "5"]) == 0
+    said()
+    assert main(["run", "made_up", "--n-paths", "6"]) == 0
+    out, _ = said()
+    assert "the configuration (n_paths) changed since figures/runs/made_up-custom-" in out
+    assert "this is a new run; --keep would take over 2 finished tasks." in out
+    assert len(os.listdir("figures/runs")) == 2
+
+
+def test_changed_code_starts_a_new_run_and_a_mix_is_recorded(experiments, said):
+    assert main(["run", "made_up"]) == 0
+    experiments("made_up", change=("seed, law", "seed, law, unused=0"))
+    said()
+    assert main(["run", "made_up", "--keep"]) == 0
+    out, _ = said()
+    assert "the code (" in out
+    assert "its 2 finished tasks of this grid are taken over, and recorded." in out
+    assert load_dataset("figures/data/made_up.nc").attrs["mixed"].startswith("2 tasks: code ")
+
+
+def test_failed_tasks_are_named_while_the_rest_completes(experiments, said):
+    broken = "assert law != 'smooth', 'no such law'; depths = np.array"
+    experiments("broken", change=("depths = np.array", broken))
+    assert main(["run", "broken"]) == 2
+    _, err = said()
+    assert "Traceback" in err
+    assert "1 of 2 tasks of broken failed: law=smooth: AssertionError: no such law" in err
+    assert "1 of 2 tasks of broken are finished and kept" in err
+    (folder,) = Path("figures/runs").iterdir()
+    assert main(["status", str(folder), "--log"]) == 1
+    out, _ = said()
+    assert "failed: law=smooth: AssertionError: no such law" in out
+    assert "Traceback" in out
+    rows = [line.replace("│", " ").split() for line in out.splitlines()]
+    assert ["smooth", "0", "1"] in rows
+    assert ["brownian", "1", "1"] in rows
+
+
+def test_status_of_a_complete_run(experiments, said):
+    assert main(["run", "made_up"]) == 0
+    said()
+    (folder,) = Path("figures/runs").iterdir()
+    assert main(["status", str(folder)]) == 0
+    assert "complete" in said()[0]
+    assert main(["status", "figures/runs"]) == 2
+    assert f"It holds the runs {folder.name}: name one of them." in said()[1]
+
+
+def test_quiet_runs_print_no_progress(experiments, said):
+    assert main(["run", "made_up", "--quiet"]) == 0
+    assert said()[1] == ""
+
+
+def test_a_run_by_worker_processes_gives_the_same_numbers(experiments):
+    assert main(["run", "made_up", "--out", "one"]) == 0
+    assert main(["run", "made_up", "--out", "two", "--workers", "1"]) == 0
+    one, two = (load_dataset(f"{out}/data/made_up.nc") for out in ("one", "two"))
+    del one.attrs["seconds_per_task"], two.attrs["seconds_per_task"]
+    xarray.testing.assert_identical(one, two)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--workers", "-1"], "must be 0 or more, found -1"),
+        (["--workers", "2", "--dask", "tcp://x:1"], "leave out workers"),
+    ],
+)
+def test_impossible_workers_are_refused(experiments, said, arguments, words):
+    assert main(["run", "made_up", *arguments]) == 2
+    assert words in said()[1].lower()
+
+
+def test_a_table_for_other_programs(experiments, said):
+    assert main(["run", "made_up"]) == 0
+    assert main(["export", "figures/data/made_up.nc", "--csv"]) == 0
+    lines = Path("figures/data/made_up.csv").read_text().splitlines()
+    assert lines[0] == "law,depth,error"
+    assert lines[1] == "smooth,4,0.25"
+    assert len(lines) == 7
+    said()
+    assert main(["export", "figures/data/made_up.nc"]) == 2
+    assert "Use `limits export figures/data/made_up.nc --csv`" in said()[1]
+    assert main(["export", "figures/data/made_up.nc", "--csv", "--variables", "eror"]) == 2
+    assert "it has error" in said()[1]
 
 
 def test_a_folder_goes_on_after_a_failure_and_exits_one(experiments, said):

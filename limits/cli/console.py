@@ -1,20 +1,17 @@
 """What a person sees: two consoles, one way to say an error, and progress while it works."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
 from rich.text import Text
+
+from limits.sweeps.experiment import Progress
+from limits.sweeps.runner import Notify
 
 __all__ = ["error_console", "output_console", "print_error", "progress_reports"]
 
@@ -38,38 +35,69 @@ def print_error(message: object) -> None:
 
 
 @contextmanager
-def progress_reports(name: str) -> Iterator[Callable[[float, float, str], None]]:
-    """Give a callback ``progress(done, total, label)`` that shows how far a run is.
+def progress_reports(name: str, *, quiet: bool = False) -> Iterator[tuple[Progress, Notify]]:
+    """Give callbacks that show how far a run is, and sentences about what went wrong.
 
-    On a terminal it is a bar with the time left; in a log file, one line per finished task.
+    On a terminal progress is a bar with the rate and the time left; in a log file, one line per
+    finished task; in quiet mode nothing. Sentences are always shown.
     """
     console = error_console()
+
+    def notify(sentence: str) -> None:
+        console.print(Text(f"{name}: {sentence}", "yellow"), soft_wrap=True)
+
+    if quiet:
+        yield _nothing, notify
+        return
     if not console.is_terminal:
-        yield _line_per_task(console, name)
+        yield _line_per_task(console, name), notify
         return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        TaskProgressColumn(),
+        TextColumn("{task.fields[counts]}"),
         TimeElapsedColumn(),
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as bar:
-        row = bar.add_task(name, total=None)
+    with Bar(*columns, console=console, transient=True) as bar:
+        row, pace = bar.add_task(name, total=None, counts=""), _Pace()
 
         def progress(done: float, total: float, label: str) -> None:
-            bar.update(row, completed=done, total=total, description=f"{name} {label}".strip())
+            counts = f"{int(done)}/{total:g}{pace(int(done))}"
+            text = f"{name} {label}".strip()
+            bar.update(row, completed=done, total=total, description=text, counts=counts)
 
-        yield progress
+        yield progress, notify
 
 
-def _line_per_task(console: Console, name: str) -> Callable[[float, float, str], None]:
+class _Pace:
+    """Tasks a minute since the run began, what was finished before left aside."""
+
+    def __init__(self) -> None:
+        self._first: int | None = None
+        self._started = perf_counter()
+
+    def __call__(self, done: int) -> str:
+        if self._first is None:
+            self._first = done
+        minutes = (perf_counter() - self._started) / 60
+        fresh = done - self._first
+        return f", {fresh / minutes:.3g}/min" if fresh and minutes else ""
+
+
+def _nothing(done: float, total: float, label: str) -> None:
+    pass
+
+
+def _line_per_task(console: Console, name: str) -> Progress:
     started = perf_counter()
-    printed = 0
+    printed = -1
 
     def progress(done: float, total: float, label: str) -> None:
         nonlocal printed
+        if printed < 0:
+            printed = int(done)
         if int(done) > printed:
             printed = int(done)
             seconds = perf_counter() - started

@@ -3,16 +3,14 @@
 import ast
 import difflib
 import importlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.machinery import ModuleSpec
-from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from limits.exceptions import ExperimentError
 from limits.sweeps import Experiment
+from limits.sweeps.experiment import PACKAGE, package_of_experiments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,8 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names"]
 
-_PACKAGE = "limits.experiments"
-_CHECKOUT = Path(__file__).resolve().parents[2] / "experiments"
+_PACKAGE = PACKAGE
 _CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
 
 
@@ -116,14 +113,4 @@ def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, Path]]:
 
 
 def _package() -> ModuleType:
-    try:
-        return importlib.import_module(_PACKAGE)
-    except ModuleNotFoundError as error:
-        if error.name != _PACKAGE:
-            raise
-    # An installation maps the folder into the package; a bare checkout has it beside the package.
-    spec = ModuleSpec(_PACKAGE, loader=None, is_package=True)
-    spec.submodule_search_locations = [str(_CHECKOUT)] if _CHECKOUT.is_dir() else []
-    package = module_from_spec(spec)
-    sys.modules[_PACKAGE] = package
-    return package
+    return package_of_experiments(_PACKAGE)

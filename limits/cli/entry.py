@@ -7,10 +7,13 @@ from tyro.extras import subcommand_cli_from_dict
 
 from limits.cli.citing import cite
 from limits.cli.console import error_console, output_console, print_error
+from limits.cli.exporting import export
+from limits.cli.interrupts import Terminated, terminable
 from limits.cli.listing import list_experiments
 from limits.cli.running import run
 from limits.cli.settings import RunRequest
 from limits.cli.showing import show
+from limits.cli.watching import status
 from limits.exceptions import LimitsError
 from limits.sweeps.provenance import library_version
 
@@ -24,6 +27,7 @@ _DESCRIPTION = (
 )
 _FAILED_USAGE = 2
 _INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,24 +42,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 if all went well, 1 if a verdict failed, 2 if the request cannot be carried out, 130
-        after Ctrl-C.
+        after Ctrl-C, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        with terminable():
+            return _dispatch(arguments)
     except SystemExit as stop:
         # tyro prints its help and its usage boxes and then leaves the program.
         return stop.code if isinstance(stop.code, int) else _FAILED_USAGE
     except LimitsError as error:
         print_error(error)
         return _FAILED_USAGE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        terminated = isinstance(stop, Terminated)
         error_console().print(
-            "Stopped by Ctrl-C. Results that were complete are kept, and nothing half-written "
-            "was left.",
+            f"Stopped by {'SIGTERM' if terminated else 'Ctrl-C'}. What was finished is kept, and "
+            "nothing half-written was left.",
             soft_wrap=True,
         )
-        return _INTERRUPTED
+        return _TERMINATED if terminated else _INTERRUPTED
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -69,6 +75,8 @@ def _dispatch(arguments: list[str]) -> int:
         "run": RunRequest,
         "list": list_experiments,
         "show": show,
+        "status": status,
+        "export": export,
         "cite": cite,
     }
     return subcommand_cli_from_dict(

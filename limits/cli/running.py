@@ -1,5 +1,6 @@
 """``limits run``: compute, store, draw and judge."""
 
+import shlex
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from limits.cli.console import output_console, print_error, progress_reports
+from limits.cli.console import error_console, output_console, print_error, progress_reports
 from limits.cli.discovery import RunnableExperiment, load, matching_names
 from limits.cli.settings import (
     DEFAULT_SCALE,
@@ -19,15 +20,27 @@ from limits.cli.settings import (
     read_folder,
     read_request,
 )
+from limits.cli.watching import duration
 from limits.exceptions import LimitsError
 from limits.reports.tables import verdict_table
 from limits.sweeps import load_dataset, prepare_folder, save_dataset, scale_name
 from limits.sweeps import run as run_tasks
+from limits.sweeps.executors import executor_for
+from limits.sweeps.places import place_of
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
 __all__ = ["run"]
+
+
+@dataclass(frozen=True)
+class _Session:
+    """What all experiments of one command share."""
+
+    settings: RunSettings
+    executor: Any
+    command: str
 
 
 @dataclass(frozen=True)
@@ -59,33 +72,37 @@ def run(arguments: Sequence[str]) -> int:
     """
     request, rest = read_request(arguments)
     names = matching_names(request.name)
+    command = shlex.join(["limits", "run", *arguments])
     if names != (request.name,):
         settings = read_folder(request.name, names, rest)
         _prepare(settings.out)
-        return _run_folder(names, settings)
+        with executor_for(workers=settings.workers, dask=settings.dask) as executor:
+            return _run_folder(names, _Session(settings, executor, command))
     experiment = load(request.name)
     settings, config = read_experiment(request.name, experiment, request.scale, rest)
     _prepare(settings.out)
-    return 0 if _run_one(request.name, experiment, config, settings).good else 1
+    with executor_for(workers=settings.workers, dask=settings.dask) as executor:
+        session = _Session(settings, executor, command)
+        return 0 if _run_one(request.name, experiment, config, session).good else 1
 
 
-def _run_folder(names: Sequence[str], settings: RunSettings) -> int:
-    outcomes = [_run_or_report(name, settings) for name in names]
-    table = Table("experiment", "verdicts passed", "seconds", "", header_style="bold")
+def _run_folder(names: Sequence[str], session: _Session) -> int:
+    outcomes = [_run_or_report(name, session) for name in names]
+    table = Table("experiment", "verdicts passed", "time", "", header_style="bold")
     for outcome in outcomes:
         word = Text("pass", "bold green") if outcome.good else Text("FAIL", "bold red")
         judged = outcome.problem or f"{outcome.passed} of {outcome.judged}"
-        table.add_row(Text(outcome.name), Text(judged), f"{outcome.seconds:.1f}", word)
+        table.add_row(Text(outcome.name), Text(judged), duration(outcome.seconds), word)
     output_console().print(table)
     return 0 if all(outcome.good for outcome in outcomes) else 1
 
 
-def _run_or_report(name: str, settings: RunSettings) -> _Outcome:
+def _run_or_report(name: str, session: _Session) -> _Outcome:
     started = perf_counter()
     try:
         experiment = load(name)
-        _, config = read_experiment(name, experiment, settings.scale, [])
-        return _run_one(name, experiment, config, settings)
+        _, config = read_experiment(name, experiment, session.settings.scale, [])
+        return _run_one(name, experiment, config, session)
     except LimitsError as error:
         print_error(f"{name}: {error}")
         problem = type(error).__name__
@@ -96,25 +113,56 @@ def _run_or_report(name: str, settings: RunSettings) -> _Outcome:
     return _Outcome(name, 0, 0, perf_counter() - started, problem)
 
 
-def _run_one(
-    name: str, experiment: RunnableExperiment, config: Any, settings: RunSettings
-) -> _Outcome:
-    console = output_console()
+def _run_one(name: str, experiment: RunnableExperiment, config: Any, session: _Session) -> _Outcome:
+    console, settings = output_console(), session.settings
     scale = scale_name(experiment, config)
     numbers, figure = _targets(name, scale, settings.out)
     console.print(Text(f"{name}, scale {scale}, seed {settings.seed}"))
     started = perf_counter()
-    with progress_reports(name) as progress:
-        save_dataset(run_tasks(experiment, config, seed=settings.seed, progress=progress), numbers)
+    save_dataset(_compute(name, experiment, config, session), numbers)
     # Figure and verdicts are made of the file, so that whoever reads it later gets the same.
     dataset = load_dataset(numbers)
     _draw(experiment, dataset, figure)
     verdicts = experiment.check(dataset)
     seconds = perf_counter() - started
     console.print(verdict_table(verdicts, title=f"{name}, scale {scale}"))
-    console.print(Text(f"numbers: {numbers}\nfigure:  {figure}\n{seconds:.1f} s"), soft_wrap=True)
+    lines = f"numbers: {numbers}\nfigure:  {figure}\n{duration(seconds)}"
+    console.print(Text(lines), soft_wrap=True)
     passed = sum(verdict.passed for verdict in verdicts)
     return _Outcome(name, passed, len(verdicts), seconds)
+
+
+def _compute(
+    name: str, experiment: RunnableExperiment, config: Any, session: _Session
+) -> "Dataset":
+    settings = session.settings
+    place = place_of(experiment, config, seed=settings.seed, parent=settings.out / "runs")
+    output_console().print(Text(f"run:     {place.folder}"), soft_wrap=True)
+    for sentence in place.sentences(resume=settings.resume, keep=settings.keep):
+        output_console().print(Text(sentence), soft_wrap=True)
+    try:
+        with progress_reports(name, quiet=settings.quiet) as (progress, notify):
+            return run_tasks(
+                experiment,
+                config,
+                seed=settings.seed,
+                folder=place.folder,
+                executor=session.executor,
+                fresh=not settings.resume,
+                keep=place.earlier.path if settings.keep and place.earlier else None,
+                progress=progress,
+                notify=notify,
+            )
+    except (KeyboardInterrupt, LimitsError):
+        done, total = place.progress()
+        error_console().print(
+            Text(
+                f"{done} of {total} tasks of {name} are finished and kept in {place.folder}. "
+                f"Go on with: {session.command}"
+            ),
+            soft_wrap=True,
+        )
+        raise
 
 
 def _draw(experiment: RunnableExperiment, dataset: "Dataset", path: Path) -> None:

@@ -36,6 +36,24 @@ class RunSettings:
     out: Annotated[
         Path, tyro.conf.arg(help="Folder of the figure; the numbers go to data/ in it.")
     ] = Path("figures")
+    workers: Annotated[
+        int | None,
+        tyro.conf.arg(help="Worker processes; as many as cores by default, 0 for none."),
+    ] = None
+    dask: Annotated[
+        str | None, tyro.conf.arg(help="Dask scheduler to compute on, tcp://HOST:PORT.")
+    ] = None
+    resume: Annotated[
+        bool, tyro.conf.arg(help="Do not compute again what an earlier run has finished.")
+    ] = True
+    keep: Annotated[
+        bool,
+        tyro.conf.FlagCreatePairsOff,
+        tyro.conf.arg(help="Take over tasks finished with other settings or code, and record it."),
+    ] = False
+    quiet: Annotated[
+        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="No progress, for log files.")
+    ] = False
 
 
 @dataclass(frozen=True, kw_only=True)

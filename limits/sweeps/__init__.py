@@ -3,12 +3,13 @@
 Nothing in here knows what a task computes.
 """
 
+from limits.sweeps.experiment import Experiment as Experiment
+from limits.sweeps.experiment import experiment_name as experiment_name
+from limits.sweeps.experiment import scale_name as scale_name
 from limits.sweeps.grid import Task as Task
 from limits.sweeps.grid import tasks as tasks
-from limits.sweeps.runner import Experiment as Experiment
-from limits.sweeps.runner import experiment_name as experiment_name
+from limits.sweeps.processes import ProcessWorkers as ProcessWorkers
 from limits.sweeps.runner import run as run
-from limits.sweeps.runner import scale_name as scale_name
 from limits.sweeps.store import load_dataset as load_dataset
 from limits.sweeps.store import prepare_folder as prepare_folder
 from limits.sweeps.store import save_dataset as save_dataset

@@ -45,6 +45,17 @@ class Task:
         """
         return " ".join(f"{name}={value}" for name, value in self.coordinates.items())
 
+    @property
+    def key(self) -> str:
+        """A short digest of the coordinates and the seed, fit for a file name.
+
+        Examples
+        --------
+        >>> [len(task.key) for task in tasks({"width": [8, 40]}, seed=0)]
+        [20, 20]
+        """
+        return hashlib.sha256(_canonical(self.coordinates, self.seed)).hexdigest()[:20]
+
 
 def tasks(axes: Mapping[str, Sequence[Coordinate]], seed: int) -> tuple[Task, ...]:
     """Return every combination of the axes' values, the last axis varying fastest.
@@ -93,9 +104,13 @@ def tasks(axes: Mapping[str, Sequence[Coordinate]], seed: int) -> tuple[Task, ..
 
 
 def _task(coordinates: dict[str, Coordinate], seed: int) -> Task:
-    key = json.dumps([seed, sorted(coordinates.items())], separators=(",", ":"))
-    digest = hashlib.sha256(key.encode()).digest()
+    digest = hashlib.sha256(_canonical(coordinates, seed)).digest()
     return Task(MappingProxyType(coordinates), int.from_bytes(digest[:8]) >> (64 - _SEED_BITS))
+
+
+def _canonical(coordinates: Mapping[str, Coordinate], seed: int) -> bytes:
+    """Return the same bytes whatever the order of the axes."""
+    return json.dumps([seed, sorted(coordinates.items())], separators=(",", ":")).encode()
 
 
 def _check_axis(name: str, values: Sequence[Coordinate]) -> None:

@@ -1,6 +1,8 @@
 """Where numbers come from: code, configuration, versions and machine, but never a folder."""
 
 import dataclasses
+import functools
+import hashlib
 import json
 import platform
 import subprocess
@@ -11,11 +13,13 @@ from pathlib import Path
 
 from limits.exceptions import ExperimentError
 
-__all__ = ["config_as_json", "environment", "library_version"]
+__all__ = ["code_version", "config_as_json", "environment", "library_version", "processor"]
 
 _DISTRIBUTION = "resnet-limits"
 _RECORDED = ("torch", "numpy", "torchsde", "torchdiffeq", "xarray")
 _ROOT = Path(__file__).resolve().parents[2]
+_SURFACE = frozenset({"cli", "plots", "reports", "experiments"})
+"""Parts of the library that draw and print, and never change a number."""
 
 
 def environment() -> dict[str, str]:
@@ -27,7 +31,11 @@ def environment() -> dict[str, str]:
         ``versions`` (a JSON object), ``platform``, ``cpu`` and ``git_revision``, which ends in
         ``-dirty`` when the code was changed since, and is missing outside of a checkout.
     """
-    recorded = {"versions": json.dumps(_versions()), "platform": platform.platform(), "cpu": _cpu()}
+    recorded = {
+        "versions": json.dumps(_versions()),
+        "platform": platform.platform(),
+        "cpu": processor(),
+    }
     revision = _git_revision()
     return recorded | ({"git_revision": revision} if revision else {})
 
@@ -38,6 +46,33 @@ def library_version() -> str:
     if project.is_file():
         return tomllib.loads(project.read_text(encoding="utf-8"))["project"]["version"]
     return _version(_DISTRIBUTION)
+
+
+def code_version(experiment_file: str | None) -> str:
+    """Return a digest of everything that decides what numbers a task gives.
+
+    The library's source without its surface, the experiment's module with the private modules
+    beside it, and the versions of the packages underneath. Unlike a git revision it tells two
+    uncommitted changes apart, and ignores commits that change no code.
+
+    Parameters
+    ----------
+    experiment_file : str or None
+        Where the experiment's module lies, if it is one.
+    """
+    library = Path(__file__).resolve().parents[1]
+    files = [
+        file
+        for file in sorted(library.rglob("*.py"))
+        if file.relative_to(library).parts[0] not in _SURFACE
+    ]
+    if experiment_file:
+        own = Path(experiment_file)
+        files += [own, *sorted(own.parent.glob("_*.py"))]
+    digest = hashlib.sha256(json.dumps(_versions(), sort_keys=True).encode())
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def config_as_json(config: object) -> str:
@@ -71,7 +106,9 @@ def _version(distribution: str) -> str:
         return "unknown"
 
 
-def _cpu() -> str:
+@functools.cache
+def processor() -> str:
+    """Return the model of this machine's processor."""
     # On Linux platform.processor() is empty or names the architecture only.
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()

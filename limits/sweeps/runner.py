@@ -1,34 +1,31 @@
-"""Run an experiment's tasks one after the other and join what they return."""
+"""Run the tasks of an experiment anywhere, keep what is finished, and join the results."""
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
-from time import perf_counter
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray
 
 from limits.exceptions import ExperimentError
+from limits.sweeps.experiment import Experiment, Progress, experiment_name
+from limits.sweeps.folder import RunFolder
 from limits.sweeps.grid import Coordinate, Task, tasks
-from limits.sweeps.provenance import config_as_json, environment
+from limits.sweeps.joining import join
+from limits.sweeps.manifest import EarlierRun, manifest_of
+from limits.sweeps.provenance import config_as_json
+from limits.sweeps.results import FolderResults, MemoryResults, Results
+from limits.sweeps.scheduling import Submitter, run_here, run_jobs
+from limits.sweeps.work import Job, Outcome, jobs_of
 
-__all__ = ["Experiment", "Progress", "experiment_name", "run", "scale_name"]
+__all__ = ["Notify", "run"]
 
-Progress = Callable[[float, float, str], None]
-"""Called as progress(done, total, label)."""
+Notify = Callable[[str], None]
+"""Called with a sentence that a person should see."""
 
-
-class Experiment(Protocol):
-    """What the runner asks of an experiment, which is usually a module.
-
-    ``axes(config)`` returns the values along each axis, and
-    ``task(config, *, seed, **coordinates)`` the dataset of one point of their grid. A task with
-    a parameter ``progress`` is handed a callback to report from the inside with.
-    """
-
-    __name__: str
-    axes: Callable[[Any], Mapping[str, Sequence[Coordinate]]]
-    task: Callable[..., xarray.Dataset]
+_RECORDED = ("experiment", "scale", "config", "seed", "versions", "platform", "git_revision")
+_NAMED_FAILURES = 5
 
 
 def run(
@@ -36,9 +33,17 @@ def run(
     config: object,
     *,
     seed: int,
+    folder: str | Path | None = None,
+    executor: Submitter | None = None,
+    fresh: bool = False,
+    keep: str | Path | None = None,
     progress: Progress | None = None,
+    notify: Notify | None = None,
 ) -> xarray.Dataset:
     """Run every task of an experiment and return one dataset with the axes in front.
+
+    Numbers do not depend on the executor, the order of the tasks or how often the run was
+    interrupted: every task draws from its own seed and runs on one torch thread.
 
     Parameters
     ----------
@@ -48,9 +53,23 @@ def run(
         Handed to ``axes`` and ``task``, and recorded.
     seed : int
         Base seed; every task gets its own, derived from it and the task's coordinates.
+    folder : str or Path, optional
+        Where finished tasks are kept. A second run in the same folder computes only what is
+        missing. Without it everything stays in memory.
+    executor : concurrent.futures.Executor, optional
+        Anything with ``submit``: `limits.sweeps.ProcessWorkers`, or Dask's
+        ``Client.get_executor(pure=False)``. Without it, this process works alone.
+    fresh : bool
+        Compute again what is finished already.
+    keep : str or Path, optional
+        Folder of an earlier run whose finished tasks of equal coordinates and seed are taken
+        over, although its configuration or code may differ; the result's attribute ``mixed``
+        says so.
     progress : callable, optional
         Called as ``progress(done, total, label)`` when a task begins, while it works and when it
         ends. Both numbers count tasks; inside a task ``done`` has a fraction.
+    notify : callable, optional
+        Called with a sentence about damaged files, dead workers and failed tasks.
 
     Returns
     -------
@@ -61,110 +80,132 @@ def run(
     Raises
     ------
     ExperimentError
-        If the axes are unusable, or a task returns something that cannot be joined.
+        If the axes are unusable, tasks failed (all others are finished and kept), or what they
+        return cannot be joined.
+    StoreError
+        If `folder` cannot be written, or another run is writing there.
     """
-    provenance: dict[str, object] = {
-        "experiment": experiment_name(experiment),
-        "scale": scale_name(experiment, config),
-        "config": config_as_json(config),
-        "seed": seed,
-    }
+    config_as_json(config)
     axes = experiment.axes(config)
     grid = tasks(axes, seed)
-    report = progress or _ignore
-    results, seconds = [], []
-    for done, task in enumerate(grid):
-        started = perf_counter()
-        results.append(_run_task(experiment, config, task, _inside(report, done, len(grid), task)))
-        seconds.append(round(perf_counter() - started, 3))
-        report(done + 1, len(grid), task.label)
-    provenance |= {"seconds_per_task": np.array(seconds)} | environment()
-    return _join(axes, results).assign_attrs(provenance)
+    manifest = manifest_of(experiment, config, seed=seed, axes=axes)
+    if folder is None:
+        results = MemoryResults()
+        sweep = _Sweep(len(grid), results, progress or _ignore, notify or _silent)
+        sweep.compute(experiment, config, grid, executor)
+        return _joined(axes, grid, results, manifest)
+    with RunFolder.opened(Path(folder), manifest, fresh=fresh) as opened:
+        kept = FolderResults(opened)
+        sweep = _Sweep(len(grid), kept, progress or _ignore, notify or _silent)
+        if keep is not None:
+            kept.take_over(EarlierRun.at(Path(keep)), grid)
+        missing, damages = kept.unfinished(grid)
+        for sentence in damages:
+            sweep.notify(sentence)
+        sweep.compute(experiment, config, missing, executor)
+        mixes = kept.mixes(grid)
+        extra = {"mixed": "; ".join(f"{n} tasks: {run}" for run, n in mixes.items())}
+        return _joined(axes, grid, kept, manifest | (extra if mixes else {}))
 
 
-def experiment_name(experiment: Experiment) -> str:
-    """Return the name that the command line knows an experiment by.
+@dataclass
+class _Sweep:
+    """Counts what happens to the jobs and passes it on."""
 
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> experiment_name(SimpleNamespace(__name__="limits.experiments.marion2025.fig7"))
-    'marion2025.fig7'
-    """
-    return experiment.__name__.rpartition("experiments.")[2]
+    total: int
+    results: Results
+    progress: Progress
+    notify: Notify
+    failures: list[str] = field(default_factory=list)
+    _done: int = 0
+    _working: dict[str, float] = field(default_factory=dict)
+
+    def compute(
+        self,
+        experiment: Experiment,
+        config: object,
+        missing: Sequence[Task],
+        executor: Submitter | None,
+    ) -> None:
+        """Run tasks; raise once all have been tried if some failed."""
+        self._done = self.total - len(missing)
+        order = _costly_first(experiment, config, missing)
+        jobs = jobs_of(experiment, config, order, local=executor is None)
+        if executor is None:
+            run_here(jobs, self)
+        else:
+            run_jobs(jobs, executor, self)
+        if self.failures:
+            named = "; ".join(each.rstrip(".") for each in self.failures[:_NAMED_FAILURES])
+            more = len(self.failures) - _NAMED_FAILURES
+            raise ExperimentError(
+                f"{len(self.failures)} of {self.total} tasks of {experiment_name(experiment)} "
+                f"failed: {named}{f'; and {more} more' if more > 0 else ''}. The other "
+                f"{self._done} are finished. Mend the cause and run again: only what failed is "
+                "computed."
+            )
+
+    def started(self, job: Job, attempt: int) -> None:
+        """Tell that a job was handed out."""
+        self.results.note("started", job.task, attempt=attempt)
+        self._working[job.task.key] = 0.0
+        self._report(job.task.label)
+
+    def working(self, job: Job, fraction: float, label: str) -> None:
+        """Tell how far a job is."""
+        if self._working.get(job.task.key) != fraction:
+            self._working[job.task.key] = fraction
+            self._report(f"{job.task.label} {label}".strip())
+
+    def finished(self, job: Job, outcome: Outcome) -> None:
+        """Keep the dataset of a job."""
+        self.results.store(job.task, outcome)
+        self._working.pop(job.task.key, None)
+        self._done += 1
+        self._report(job.task.label)
+
+    def lost(self, job: Job, attempt: int, reason: str) -> None:
+        """Tell that a job's worker died and that it will be tried again."""
+        self._working.pop(job.task.key, None)
+        self.results.note("lost", job.task, attempt=attempt, reason=reason)
+        self.notify(f"task {job.task.label!r} was lost: {reason}. It is tried again.")
+
+    def failed(self, job: Job, reason: str, log: str, expected: bool) -> None:
+        """Tell that a job was given up."""
+        self._working.pop(job.task.key, None)
+        self.failures.append(f"{job.task.label or 'its only task'}: {reason}")
+        self.results.note("failed", job.task, reason=reason, log=log)
+        self.notify(f"task {job.task.label!r} failed: {reason if expected else log.rstrip()}")
+
+    def _report(self, label: str) -> None:
+        self.progress(self._done + sum(self._working.values()), self.total, label)
 
 
-def scale_name(experiment: Experiment, config: object) -> str:
-    """Return the scale that a configuration belongs to, or ``custom``."""
-    scales: Mapping[str, object] = getattr(experiment, "SCALES", {})
-    return next((name for name, scale in scales.items() if scale == config), "custom")
-
-
-def _run_task(
-    experiment: Experiment, config: object, task: Task, progress: Progress
+def _joined(
+    axes: Mapping[str, Sequence[Coordinate]],
+    grid: Sequence[Task],
+    results: Results,
+    manifest: Mapping[str, Any],
 ) -> xarray.Dataset:
-    progress(0, 1, "")
-    keywords: dict[str, object] = {**task.coordinates, "seed": task.seed}
-    if "progress" in inspect.signature(experiment.task).parameters:
-        keywords["progress"] = progress
-    dataset = experiment.task(config, **keywords)
-    if not isinstance(dataset, xarray.Dataset):
-        raise ExperimentError(
-            f"task {task.label!r} of {experiment_name(experiment)} returned "
-            f"{type(dataset).__name__}. Return an xarray.Dataset."
-        )
-    taken = [name for name in task.coordinates if name in {*dataset.dims, *dataset.data_vars}]
-    if taken:
-        raise ExperimentError(
-            f"task {task.label!r} of {experiment_name(experiment)} returned a dimension or "
-            f"variable {', '.join(taken)}, which is also an axis of the sweep. Rename "
-            "one of the two; the runner adds the axes."
-        )
-    known = dataset.drop_vars(task.coordinates, errors="ignore")
-    return known.expand_dims({name: [value] for name, value in task.coordinates.items()})
+    provenance = {name: manifest[name] for name in _RECORDED if name in manifest}
+    provenance |= {name: manifest[name] for name in ("mixed",) if name in manifest}
+    provenance["code"] = manifest["code"]
+    provenance["cpu"] = "; ".join(sorted(results.cpus()))
+    provenance["seconds_per_task"] = np.array([results.seconds(task) for task in grid])
+    dataset = join(axes, [results.dataset(task) for task in grid])
+    return dataset.assign_attrs(provenance)
 
 
-def _join(
-    axes: Mapping[str, Sequence[Coordinate]], results: Sequence[xarray.Dataset]
-) -> xarray.Dataset:
-    if not axes:
-        return results[0]
-    try:
-        joined = xarray.combine_nested(
-            _nested(results, [len(values) for values in axes.values()]),
-            concat_dim=list(axes),
-            data_vars="all",
-            coords="different",
-            compat="equals",
-            join="outer",
-            combine_attrs="drop_conflicts",
-        )
-    except ValueError as error:
-        raise ExperimentError(
-            f"the {len(results)} datasets of the tasks along {', '.join(axes)} cannot be joined: "
-            f"{error}. Let every task return the same dimensions for the same variable."
-        ) from error
-    # Joining turns text into Python objects; the declared values are what a reader selects by.
-    return joined.assign_coords({name: list(values) for name, values in axes.items()})
-
-
-def _nested(results: Sequence[xarray.Dataset], sizes: Sequence[int]) -> list[Any]:
-    if len(sizes) == 1:
-        return list(results)
-    step = len(results) // sizes[0]
-    return [
-        _nested(results[start : start + step], sizes[1:]) for start in range(0, len(results), step)
-    ]
-
-
-def _inside(report: Progress, done: int, total: int, task: Task) -> Progress:
-    def progress(part: float, whole: float, label: str) -> None:
-        fraction = min(max(part / whole, 0.0), 1.0) if whole else 0.0
-        # Reaching a whole number is the runner's to say, once the task has returned.
-        report(done + min(fraction, 0.999), total, f"{task.label} {label}".strip())
-
-    return progress
+def _costly_first(experiment: Experiment, config: object, grid: Sequence[Task]) -> list[Task]:
+    cost = getattr(experiment, "cost", None)
+    if cost is None:
+        return list(grid)
+    return sorted(grid, key=lambda task: -float(cost(config, **task.coordinates)))
 
 
 def _ignore(done: float, total: float, label: str) -> None:
+    pass
+
+
+def _silent(sentence: str) -> None:
     pass

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 from uuid import uuid4
 
@@ -11,10 +12,20 @@ import xarray
 
 from limits.exceptions import StoreError
 
-__all__ = ["load_dataset", "prepare_folder", "save_dataset", "write_bytes"]
+__all__ = [
+    "dataset_bytes",
+    "dataset_of",
+    "load_dataset",
+    "prepare_folder",
+    "refusal",
+    "save_dataset",
+    "write_bytes",
+]
 
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ENGINE = "netcdf4"
+# Two threads inside the HDF5 library end the process.
+_ONE_AT_A_TIME = threading.Lock()
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -44,7 +55,7 @@ def write_bytes(path: str | Path, payload: bytes) -> None:
         aside.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        raise StoreError(_refusal(f"{len(payload):,} bytes to {path}", path, error)) from error
+        raise StoreError(refusal(f"{len(payload):,} bytes to {path}", path, error)) from error
     finally:
         with contextlib.suppress(OSError):
             aside.unlink(missing_ok=True)
@@ -65,15 +76,25 @@ def save_dataset(dataset: xarray.Dataset, path: str | Path) -> None:
     StoreError
         If the dataset holds something that netCDF cannot, or the file cannot be written.
     """
+    write_bytes(path, dataset_bytes(dataset))
+
+
+def dataset_bytes(dataset: xarray.Dataset) -> bytes:
+    """Return a dataset as the bytes of one netCDF-4 file, made in memory.
+
+    Raises
+    ------
+    StoreError
+        If the dataset holds something that netCDF cannot.
+    """
     try:
-        payload = bytes(dataset.to_netcdf(engine=_ENGINE))
+        with _ONE_AT_A_TIME:
+            return bytes(dataset.to_netcdf(engine=_ENGINE))
     except (AttributeError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise StoreError(
-            f"cannot store a dataset with variables {_names(dataset)} as {path}, because netCDF "
-            f"has no way to hold it: {error}. Use numbers and text for variables, coordinates "
-            "and attributes."
+            f"cannot store a dataset with variables {_names(dataset)}, because netCDF has no way "
+            f"to hold it: {error}. Use numbers and text for variables, coordinates and attributes."
         ) from error
-    write_bytes(path, payload)
 
 
 def load_dataset(path: str | Path) -> xarray.Dataset:
@@ -98,6 +119,11 @@ def load_dataset(path: str | Path) -> xarray.Dataset:
         payload = path.read_bytes()
     except OSError as error:
         raise StoreError(_cannot_read(path, error)) from error
+    return dataset_of(payload, path)
+
+
+def dataset_of(payload: bytes, path: str | Path) -> xarray.Dataset:
+    """Return the dataset in the bytes of a netCDF-4 file; `path` is for messages."""
     if not payload.startswith(_SIGNATURE):
         raise StoreError(
             f"cannot read {path}, because it is not a netCDF-4 file: it has {len(payload):,} bytes "
@@ -105,7 +131,8 @@ def load_dataset(path: str | Path) -> xarray.Dataset:
         )
     # The C libraries underneath answer damage with whatever exception comes first.
     try:
-        return xarray.load_dataset(payload, engine=_ENGINE)
+        with _ONE_AT_A_TIME:
+            return xarray.load_dataset(payload, engine=_ENGINE)
     except Exception as error:
         raise StoreError(
             f"cannot read {path}, because its {len(payload):,} bytes are damaged: {error}. Run the "
@@ -138,7 +165,7 @@ def prepare_folder(path: str | Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         _write_flushed(probe, b"\0")
     except OSError as error:
-        raise StoreError(_refusal(f"into the folder {path}", path, error)) from error
+        raise StoreError(refusal(f"into the folder {path}", path, error)) from error
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
@@ -168,7 +195,8 @@ def _flush_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _refusal(what: str, path: Path, error: OSError) -> str:
+def refusal(what: str, path: Path, error: OSError) -> str:
+    """Return the message for a file that the operating system refuses to write."""
     space = _free_space(path) if error.errno in _NO_SPACE else ""
     return (
         f"cannot write {what}: {_reason(error)}{space}. {_remedy(error)} "

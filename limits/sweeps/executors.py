@@ -1,0 +1,89 @@
+"""Who computes: this process, worker processes, or a Dask cluster."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from limits.exceptions import ExperimentError
+from limits.sweeps.processes import ProcessWorkers
+from limits.sweeps.scheduling import Submitter
+
+__all__ = ["executor_for"]
+
+_SECONDS_TO_CONNECT = 10
+
+
+@contextmanager
+def executor_for(*, workers: int | None = None, dask: str | None = None) -> Iterator[Any]:
+    """Give an executor for `limits.sweeps.run`, and end it afterwards.
+
+    Parameters
+    ----------
+    workers : int, optional
+        Number of worker processes, as many as there are cores when left out; 0 for none.
+    dask : str, optional
+        Address of a Dask scheduler, such as ``tcp://127.0.0.1:8786``.
+
+    Yields
+    ------
+    Executor or None
+        None means that this process computes.
+
+    Raises
+    ------
+    ExperimentError
+        If both are given, `workers` is negative, Dask is not installed or does not answer.
+    """
+    if dask is not None:
+        if workers is not None:
+            raise ExperimentError(
+                f"workers={workers} and dask={dask!r} were both asked for. Dask's scheduler knows "
+                "its own workers: leave out workers."
+            )
+        with _dask(dask) as executor:
+            yield executor
+        return
+    if workers is not None and workers < 0:
+        raise ExperimentError(
+            f"the number of workers must be 0 or more, found {workers}. Leave it out for one per "
+            "core, or pass 0 to compute in this process."
+        )
+    if workers == 0:
+        yield None
+        return
+    pool = ProcessWorkers(workers or _cores())
+    try:
+        yield pool
+    # An interrupt must not wait for tasks that may take hours.
+    except BaseException:
+        pool.kill()
+        raise
+    pool.shutdown()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[Submitter]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ExperimentError(
+            "a Dask scheduler was asked for, but Dask is not installed. Run `pip install "
+            "resnet-limits[distributed]` here and on the workers."
+        ) from error
+    try:
+        client = Client(address, timeout=_SECONDS_TO_CONNECT)
+    except (OSError, ValueError) as error:
+        raise ExperimentError(
+            f"no Dask scheduler answers at {address!r}: {error}. Start one with `dask scheduler`, "
+            "and pass the address it prints, such as tcp://127.0.0.1:8786."
+        ) from error
+    with client:
+        # With pure=True a task that failed once is never tried again: Dask returns the failure.
+        yield client.get_executor(pure=False)

@@ -1,0 +1,75 @@
+"""One labelled dataset out of those of the tasks."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import xarray
+
+from limits.exceptions import ExperimentError
+from limits.sweeps.grid import Coordinate, Task
+
+__all__ = ["join", "labelled"]
+
+
+def labelled(dataset: object, task: Task, experiment: str) -> xarray.Dataset:
+    """Return a task's dataset with its own coordinates as leading dimensions of size one.
+
+    Raises
+    ------
+    ExperimentError
+        If the task returned something else, or uses the name of an axis for something else.
+    """
+    if not isinstance(dataset, xarray.Dataset):
+        raise ExperimentError(
+            f"task {task.label!r} of {experiment} returned {type(dataset).__name__}. Return an "
+            "xarray.Dataset."
+        )
+    taken = [name for name in task.coordinates if name in {*dataset.dims, *dataset.data_vars}]
+    if taken:
+        raise ExperimentError(
+            f"task {task.label!r} of {experiment} returned a dimension or variable "
+            f"{', '.join(taken)}, which is also an axis of the sweep. Rename one of the two; the "
+            "runner adds the axes."
+        )
+    known = dataset.drop_vars(task.coordinates, errors="ignore")
+    return known.expand_dims({name: [value] for name, value in task.coordinates.items()})
+
+
+def join(
+    axes: Mapping[str, Sequence[Coordinate]], results: Sequence[xarray.Dataset]
+) -> xarray.Dataset:
+    """Return one dataset with the axes in front, from the tasks' datasets in grid order.
+
+    Raises
+    ------
+    ExperimentError
+        If the datasets do not fit together.
+    """
+    if not axes:
+        return results[0]
+    try:
+        joined = xarray.combine_nested(
+            _nested(results, [len(values) for values in axes.values()]),
+            concat_dim=list(axes),
+            data_vars="all",
+            coords="different",
+            compat="equals",
+            join="outer",
+            combine_attrs="drop_conflicts",
+        )
+    except ValueError as error:
+        raise ExperimentError(
+            f"the {len(results)} datasets of the tasks along {', '.join(axes)} cannot be joined: "
+            f"{error}. Let every task return the same dimensions for the same variable."
+        ) from error
+    # Joining turns text into Python objects; the declared values are what a reader selects by.
+    return joined.assign_coords({name: list(values) for name, values in axes.items()})
+
+
+def _nested(results: Sequence[xarray.Dataset], sizes: Sequence[int]) -> list[Any]:
+    if len(sizes) == 1:
+        return list(results)
+    step = len(results) // sizes[0]
+    return [
+        _nested(results[start : start + step], sizes[1:]) for start in range(0, len(results), step)
+    ]

@@ -1,0 +1,211 @@
+"""Worker processes behind the interface of an executor; a death costs one task and no other."""
+
+import contextlib
+import math
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import TYPE_CHECKING, Any, cast
+
+from limits.exceptions import ExperimentError
+from limits.sweeps.work import reporting
+
+if TYPE_CHECKING:
+    from multiprocessing.process import BaseProcess
+
+__all__ = ["ProcessWorkers", "ReportingFuture", "WorkerDiedError"]
+
+_SECONDS_BETWEEN_REPORTS = 0.2
+_SECONDS_TO_END = 5
+
+
+class WorkerDiedError(BrokenExecutor):
+    """A worker process ended while it computed; only the call it was working on is lost."""
+
+
+class ReportingFuture(Future[Any]):
+    """A future that knows how far its call is, as (done, total, label)."""
+
+    progress: tuple[float, float, str] | None = None
+
+
+class ProcessWorkers(Executor):
+    """Processes that each serve one call at a time.
+
+    `concurrent.futures.ProcessPoolExecutor` breaks as a whole when one of its workers is killed
+    and cannot tell whose call it was. Here every worker has a pipe and a thread of its own: the
+    thread sees the pipe close, fails that one future with `WorkerDiedError`, and starts another
+    process when the next call comes. Workers are started when first needed, ignore Ctrl-C (the
+    parent decides), and end at once when the parent is gone, however it went.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._calls: queue.SimpleQueue[tuple[ReportingFuture, bytes] | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._processes: dict[int, BaseProcess] = {}
+        self._killed = False
+        self._threads: list[threading.Thread] = []
+
+    @property
+    def pids(self) -> list[int]:
+        """Process numbers of the workers that are alive."""
+        with self._lock:
+            return [each.pid for each in self._processes.values() if each.pid and each.is_alive()]
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ReportingFuture:
+        """Schedule ``fn(*args, **kwargs)``; all of it is pickled."""
+        future = ReportingFuture()
+        self._calls.put((future, pickle.dumps((fn, args, kwargs))))
+        if len(self._threads) < self.workers:
+            thread = threading.Thread(target=self._serve, args=(len(self._threads),), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """End the workers when their calls are done."""
+        if cancel_futures:
+            self._cancel_waiting()
+        for _ in self._threads:
+            self._calls.put(None)
+        if wait:
+            for thread in self._threads:
+                thread.join()
+
+    def kill(self) -> None:
+        """End all workers now, whatever they are doing; unfinished calls fail."""
+        self._killed = True
+        self._cancel_waiting()
+        with self._lock:
+            processes = list(self._processes.values())
+        for process in processes:
+            process.kill()
+        self.shutdown()
+
+    def _cancel_waiting(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None:
+                    call[0].cancel()
+
+    def _serve(self, slot: int) -> None:
+        """Hand calls to one worker process, a new one whenever the last has died."""
+        pipe: Connection | None = None
+        while (call := self._calls.get()) is not None:
+            future, message = call
+            if self._killed or not future.set_running_or_notify_cancel():
+                future.cancel()
+                continue
+            try:
+                pipe = pipe or self._start(slot)
+                _exchange(pipe, message, future)
+            except (EOFError, OSError):
+                pipe = None
+                future.set_exception(WorkerDiedError(self._cause_of_death(slot)))
+            except ExperimentError as error:
+                future.set_exception(error)
+        if pipe is not None:
+            pipe.close()
+            self._processes[slot].join(_SECONDS_TO_END)
+
+    def _start(self, slot: int) -> Connection:
+        # Spawned, not forked: a fork copies torch's threads half and the parent's locks whole.
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = cast("tuple[Connection, Connection]", context.Pipe())
+        process = context.Process(target=_work, args=(theirs,), daemon=True)
+        process.start()
+        theirs.close()
+        with self._lock:
+            self._processes[slot] = process
+        if self._killed:
+            process.kill()
+        try:
+            ours.recv_bytes()
+        except (EOFError, OSError) as error:
+            process.join()
+            if self._killed:
+                raise
+            raise ExperimentError(
+                f"a worker process could not start and ended with exit code {process.exitcode}; "
+                "what it printed stands above. If this is a script, put what runs the sweep "
+                'under `if __name__ == "__main__":`, or pass workers=0.'
+            ) from error
+        return ours
+
+    def _cause_of_death(self, slot: int) -> str:
+        process = self._processes[slot]
+        process.join(_SECONDS_TO_END)
+        code = process.exitcode
+        if code is None or code >= 0:
+            return f"the worker process ended with exit code {code}"
+        name = signal.Signals(-code).name
+        hint = " (killed from outside, or by the system when memory ran out)"
+        return f"the worker process was ended by {name}{hint if name == 'SIGKILL' else ''}"
+
+
+def _exchange(pipe: Connection, message: bytes, future: ReportingFuture) -> None:
+    pipe.send_bytes(message)
+    while True:
+        kind, value = pickle.loads(pipe.recv_bytes())
+        if kind == "progress":
+            future.progress = value
+        elif kind == "error":
+            future.set_exception(value)
+            return
+        else:
+            future.set_result(value)
+            return
+
+
+def _work(pipe: Connection) -> None:
+    """Serve calls in a worker process until the parent closes the pipe or is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, OSError):
+        pipe.send_bytes(b"ready")
+        while True:
+            message = pipe.recv_bytes()
+            with reporting(_reporter(pipe)):
+                pipe.send_bytes(_answer(message))
+
+
+def _answer(message: bytes) -> bytes:
+    try:
+        function, args, kwargs = pickle.loads(message)
+        return pickle.dumps(("result", function(*args, **kwargs)))
+    except Exception as error:
+        return pickle.dumps(("error", error))
+
+
+def _reporter(pipe: Connection) -> Callable[[float, float, str], None]:
+    last, lock = -math.inf, threading.Lock()
+
+    def progress(done: float, total: float, label: str) -> None:
+        nonlocal last
+        with lock:
+            if monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
+                last = monotonic()
+                pipe.send_bytes(pickle.dumps(("progress", (done, total, label))))
+
+    return progress
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,201 @@
+"""One task as a message: sent to any process on any machine, answered with bytes."""
+
+import importlib
+import inspect
+import os
+import pickle
+import platform
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from time import perf_counter
+from types import ModuleType
+from typing import Any, Protocol
+
+import torch
+import xarray
+
+from limits.exceptions import ExperimentError, LimitsError
+from limits.sweeps.experiment import (
+    Experiment,
+    Progress,
+    experiment_name,
+    package_of_experiments,
+)
+from limits.sweeps.grid import Task
+from limits.sweeps.joining import labelled
+from limits.sweeps.provenance import processor
+from limits.sweeps.store import dataset_bytes
+
+__all__ = ["Job", "LocalJob", "Outcome", "SentJob", "execute", "jobs_of", "one_thread", "reporting"]
+
+_REPORT: ContextVar[Progress | None] = ContextVar("report", default=None)
+
+
+class Job(Protocol):
+    """One task, ready to be executed."""
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        ...
+
+    def resolve(self) -> tuple[Experiment, object]:
+        """Return the experiment and its configuration."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalJob:
+    """A job of this process, which has the experiment at hand."""
+
+    task: Task
+    experiment: Experiment
+    config: object
+
+    def resolve(self) -> tuple[Experiment, object]:
+        """Return the experiment and its configuration."""
+        return self.experiment, self.config
+
+
+@dataclass(frozen=True)
+class SentJob:
+    """A job that any other process can execute.
+
+    Parameters
+    ----------
+    coordinates, seed
+        Of the task.
+    module : str
+        The experiment's module, imported where the task runs; empty if it travels pickled.
+    pickled : bytes
+        The experiment (None if it is a module) and its configuration.
+    """
+
+    coordinates: dict[str, Any]
+    seed: int
+    module: str
+    pickled: bytes
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return Task(self.coordinates, self.seed)
+
+    def resolve(self) -> tuple[Experiment, object]:
+        """Return the experiment and its configuration."""
+        # What is unpickled may live in an experiment's module, so that must be found first.
+        package_of_experiments()
+        module: Any = importlib.import_module(self.module) if self.module else None
+        sent, config = pickle.loads(self.pickled)
+        return module or sent, config
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Parameters
+    ----------
+    payload : bytes
+        The task's dataset as a netCDF file; empty if it failed.
+    error : str
+        In one sentence what went wrong; empty if nothing did.
+    log : str
+        The traceback.
+    expected : bool
+        Whether the error is one of the library's own, whose message is all a user needs.
+    seconds : float
+        Computing time.
+    worker : str
+        Machine and process.
+    cpu : str
+        Model of its processor.
+    """
+
+    payload: bytes
+    error: str
+    log: str
+    expected: bool
+    seconds: float
+    worker: str
+    cpu: str
+
+
+def jobs_of(
+    experiment: Experiment, config: object, grid: Sequence[Task], *, local: bool
+) -> list[Job]:
+    """Return one job per task, for this process or for any other.
+
+    Raises
+    ------
+    ExperimentError
+        If experiment or configuration cannot travel to another process.
+    """
+    if local:
+        return [LocalJob(task, experiment, config) for task in grid]
+    module = experiment.__name__ if isinstance(experiment, ModuleType) else ""
+    try:
+        pickled = pickle.dumps((None if module else experiment, config))
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise ExperimentError(
+            f"{experiment_name(experiment)} cannot be sent to a worker process: {error}. Define "
+            "its functions and its Config at the top of a module, or run it with workers=0."
+        ) from error
+    return [SentJob(dict(task.coordinates), task.seed, module, pickled) for task in grid]
+
+
+def execute(job: Job) -> Outcome:
+    """Run one task on one torch thread; an error of the task is an outcome, no exception.
+
+    One thread, because summation order and with it every last bit may depend on their number.
+    """
+    torch.set_num_threads(1)
+    started = perf_counter()
+    payload, problem, log, expected = b"", "", "", False
+    try:
+        payload = dataset_bytes(_compute(job))
+    # Whatever a task raises must not cost the other tasks.
+    except Exception as error:
+        problem, log = f"{type(error).__name__}: {error}", traceback.format_exc()
+        expected = isinstance(error, LimitsError)
+        if expected:
+            problem = str(error)
+    seconds = round(perf_counter() - started, 4)
+    worker = f"{platform.node()}:{os.getpid()}"
+    return Outcome(payload, problem, log, expected, seconds, worker, processor())
+
+
+@contextmanager
+def reporting(progress: Progress | None) -> Iterator[None]:
+    """Hand tasks that are executed inside the block a callback to report with."""
+    token = _REPORT.set(progress)
+    try:
+        yield
+    finally:
+        _REPORT.reset(token)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Give this process its torch threads back after tasks have run in it."""
+    threads = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _compute(job: Job) -> xarray.Dataset:
+    experiment, config = job.resolve()
+    task = job.task
+    keywords: dict[str, object] = {**task.coordinates, "seed": task.seed}
+    if "progress" in inspect.signature(experiment.task).parameters:
+        keywords["progress"] = _REPORT.get() or _ignore
+    return labelled(experiment.task(config, **keywords), task, experiment_name(experiment))
+
+
+def _ignore(done: float, total: float, label: str) -> None:
+    pass

@@ -1,0 +1,169 @@
+"""The same grid on every executor gives the same bits."""
+
+import concurrent.futures
+
+import numpy as np
+import pytest
+import xarray
+
+from limits.exceptions import ExperimentError
+from limits.sweeps import ProcessWorkers, run
+from limits.sweeps.executors import executor_for
+from limits.sweeps.status import run_status
+from tests.survivor import Config, survivor, without_times
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return without_times(run(survivor(), Config(), seed=0))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_worker_processes_change_no_bit(alone, workers):
+    with executor_for(workers=workers) as executor:
+        dataset = run(survivor(), Config(), seed=0, executor=executor)
+    xarray.testing.assert_identical(without_times(dataset), alone)
+
+
+def test_the_order_of_tasks_changes_no_bit(alone):
+    dataset = run(survivor(), Config(widths=(16, 8, 4)), seed=0)
+    ordered = dataset.sel(width=[4, 8, 16])
+    assert ordered.attrs.pop("config") != alone.attrs["config"]
+    expected = alone.copy()
+    del expected.attrs["config"]
+    xarray.testing.assert_identical(
+        without_times(ordered).drop_attrs(deep=False), expected.drop_attrs(deep=False)
+    )
+
+
+def test_costly_tasks_start_first(tmp_path):
+    seen = []
+    run(
+        survivor(),
+        Config(draws=1),
+        seed=0,
+        progress=lambda done, total, label: seen.append(label.split()[0]),
+    )
+    assert list(dict.fromkeys(seen)) == ["width=16", "width=8", "width=4"]
+
+
+@pytest.mark.parametrize(
+    "pool", [concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor]
+)
+def test_executors_of_the_standard_library_serve_as_well(alone, pool):
+    context = {"mp_context": _spawn()} if pool.__name__.startswith("Process") else {}
+    with pool(2, **context) as executor:
+        dataset = run(survivor(), Config(), seed=0, executor=executor)
+    xarray.testing.assert_identical(without_times(dataset), alone)
+
+
+def _spawn():
+    import multiprocessing
+
+    return multiprocessing.get_context("spawn")
+
+
+def test_an_object_that_offers_submit_is_enough(alone):
+    class Eager:
+        def submit(self, function, *arguments):
+            future = concurrent.futures.Future()
+            future.set_result(function(*arguments))
+            return future
+
+    xarray.testing.assert_identical(
+        without_times(run(survivor(), Config(), seed=0, executor=Eager())), alone
+    )
+
+
+def test_an_executor_that_takes_nothing_is_named_with_what_to_do(tmp_path):
+    pool = concurrent.futures.ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(ExperimentError, match="ThreadPoolExecutor takes no more tasks"):
+        run(survivor(), Config(), seed=0, folder=tmp_path, executor=pool)
+
+
+class Local:
+    """An experiment that cannot be pickled."""
+
+    __name__ = "local"
+    axes = staticmethod(lambda config: {"draw": [0]})
+    task = staticmethod(lambda config, *, seed, draw: xarray.Dataset({"value": 1}))
+
+    def __reduce__(self):
+        raise TypeError("it holds a file")
+
+
+def test_an_experiment_that_cannot_travel_is_refused_before_a_worker_starts():
+    with pytest.raises(ExperimentError, match=r"it holds a file.*workers=0"):
+        run(Local(), Config(), seed=0, executor=ProcessWorkers(1))
+
+
+def test_progress_from_the_inside_reaches_the_parent(monkeypatch):
+    monkeypatch.setenv("SURVIVOR_SECONDS", "1.0")
+    fractions = []
+    with executor_for(workers=1) as executor:
+        run(
+            survivor(),
+            Config(widths=(4,), draws=2),
+            seed=0,
+            executor=executor,
+            progress=lambda done, total, label: fractions.append(done),
+        )
+    assert 0.5 in fractions
+    assert 1.5 in fractions
+    assert fractions[-1] == 2
+
+
+def test_a_finished_run_tells_its_state(tmp_path):
+    run(survivor(), Config(), seed=0, folder=tmp_path)
+    state = run_status(tmp_path)
+    assert len(state.done) == 30
+    assert not state.active
+    assert state.along_axes()["width"] == {"4": (10, 10), "8": (10, 10), "16": (10, 10)}
+    assert state.seconds > 0
+
+
+def test_a_dask_cluster_changes_no_bit_even_when_a_worker_is_killed(alone, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    import os
+    import signal
+    import warnings
+
+    monkeypatch.setenv("SURVIVOR_SECONDS", "0.05")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as cluster:
+            victim = next(iter(cluster.workers.values())).pid
+            killed = []
+
+            def kill_once(done, total, label):
+                if done >= 5 and not killed:
+                    killed.append(victim)
+                    os.kill(victim, signal.SIGKILL)
+
+            with executor_for(dask=cluster.scheduler_address) as executor:
+                dataset = run(
+                    survivor(),
+                    Config(),
+                    seed=0,
+                    folder=tmp_path,
+                    executor=executor,
+                    progress=kill_once,
+                )
+    assert killed
+    xarray.testing.assert_identical(without_times(dataset), alone)
+    assert np.isfinite(dataset.total).all()
+
+
+def test_a_dask_scheduler_that_does_not_answer_is_named(monkeypatch):
+    pytest.importorskip("distributed")
+    from limits.sweeps import executors
+
+    monkeypatch.setattr(executors, "_SECONDS_TO_CONNECT", 0.2)
+    with (
+        pytest.raises(ExperimentError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:1'"),
+        executor_for(dask="tcp://127.0.0.1:1"),
+    ):
+        pass
