@@ -4,6 +4,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import limits.closed_forms as closed_forms
 import limits.plots as plots
+import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
 from limits.activations import as_activation as as_activation
 from limits.equations import DepthLimit as DepthLimit

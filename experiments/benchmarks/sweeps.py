@@ -18,8 +18,6 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import limits
-from limits.sweeps import run
-from limits.sweeps.executors import executor_for
 
 CITATION = "No paper: a measurement of this library."
 OVERHEAD = "overhead"
@@ -102,7 +100,7 @@ def _overhead(config: Config, seed: int) -> tuple[float, float]:
     bare = perf_counter() - started
     with TemporaryDirectory() as folder:
         started = perf_counter()
-        run(SPIN, load, seed=seed, folder=Path(folder))
+        limits.sweeps.run(SPIN, load, seed=seed, folder=Path(folder))
         return bare, perf_counter() - started
 
 
@@ -111,10 +109,10 @@ def _scaling(config: Config, seed: int) -> tuple[float, float]:
     load = Load(config.busy_tasks, config.busy_milliseconds)
     seconds = []
     for workers in (1, 2):
-        with executor_for(workers=workers) as executor:
-            run(SPIN, Load(workers, 1.0), seed=seed, executor=executor)
+        with limits.sweeps.executor_for(workers=workers) as executor:
+            limits.sweeps.run(SPIN, Load(workers, 1.0), seed=seed, executor=executor)
             started = perf_counter()
-            run(SPIN, load, seed=seed, executor=executor)
+            limits.sweeps.run(SPIN, load, seed=seed, executor=executor)
             seconds.append(perf_counter() - started)
     return seconds[0], seconds[1]
 
