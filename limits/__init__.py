@@ -40,6 +40,7 @@ from limits.paths import SmoothPath as SmoothPath
 from limits.paths import TrainedPath as TrainedPath
 from limits.paths import WeightPath as WeightPath
 from limits.paths import WeightSample as WeightSample
+from limits.randomness import Stream as Stream
 from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
 from limits.solvers import TorchDiffEq as TorchDiffEq

@@ -87,6 +87,18 @@ def test_tasks_may_cover_different_depths_and_variables():
     assert (dataset.closed_form.sel(law="smooth") == 1).all()
 
 
+def test_the_type_of_one_task_does_not_cut_the_values_of_others(tmp_path):
+    def mixed(config, *, seed, law, width):
+        value = 20 if width == 40 else 1.8
+        return xarray.Dataset({"value": value, "name": law * width})
+
+    dataset = run(experiment(task=mixed), Config(), seed=0)
+    save_dataset(dataset, tmp_path / "result.nc")
+    back = load_dataset(tmp_path / "result.nc")
+    assert list(back.value.sel(law="smooth").values) == [20, 1.8]
+    assert back.name.sel(law="brownian", width=40).item() == "brownian" * 40
+
+
 def test_an_experiment_without_axes_is_one_task():
     dataset = run(
         experiment(axes=lambda config: {}, task=lambda config, *, seed: xarray.Dataset({"a": 1})),

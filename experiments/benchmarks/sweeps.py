@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 import limits
 
 CITATION = "No paper: a measurement of this library."
+TIMED = True
 OVERHEAD = "overhead"
 SCALING = "scaling"
 

@@ -36,7 +36,8 @@ class Experiment(Protocol):
     ``task(config, *, seed, **coordinates)`` the dataset of one point of their grid. A task with
     a parameter ``progress`` is handed a callback to report from the inside with. An experiment
     may have ``cost(config, **coordinates)``, the relative time of a task: costly ones start
-    first, so that workers finish together.
+    first, so that workers finish together; and ``TIMED = True`` if its tasks measure time: they
+    then run one after the other in the process of the caller.
     """
 
     __name__: str

@@ -130,6 +130,9 @@ class _Sweep:
         """Run tasks; raise once all have been tried if some failed."""
         self._done = self.total - len(missing)
         order = _costly_first(experiment, config, missing)
+        # Tasks that measure time would disturb each other side by side.
+        if getattr(experiment, "TIMED", False):
+            executor = None
         jobs = jobs_of(experiment, config, order, local=executor is None)
         if executor is None:
             run_here(jobs, self)

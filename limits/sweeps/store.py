@@ -132,7 +132,9 @@ def dataset_of(payload: bytes, path: str | Path) -> xarray.Dataset:
     # The C libraries underneath answer damage with whatever exception comes first.
     try:
         with _ONE_AT_A_TIME:
-            return xarray.load_dataset(payload, engine=_ENGINE)
+            # Encodings of one file, such as the length of its texts, would cut those of others
+            # that are joined to it.
+            return xarray.load_dataset(payload, engine=_ENGINE).drop_encoding()
     except Exception as error:
         raise StoreError(
             f"cannot read {path}, because its {len(payload):,} bytes are damaged: {error}. Run the "

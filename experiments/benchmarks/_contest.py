@@ -1,0 +1,87 @@
+"""Two ways to do the same thing, timed in turns in one run on a stated number of threads."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from time import perf_counter
+
+import torch
+
+__all__ = ["Contest", "Peaks", "peaks", "rounds", "seconds_of"]
+
+_NORMALS = 2**22
+_MATRIX = 1024
+
+
+@dataclass(frozen=True)
+class Contest:
+    """What is compared.
+
+    Parameters
+    ----------
+    ours, peer : callable
+        Do the work once.
+    share : float
+        How much of the work `peer` does, where all of it would take too long; its time is
+        divided by this.
+    normals : float
+        Normals that the method behind `ours` cannot do without.
+    products : float
+        Floating-point operations of its matrix products.
+    """
+
+    ours: Callable[[], object]
+    peer: Callable[[], object]
+    share: float = 1.0
+    normals: float = 0.0
+    products: float = 0.0
+
+
+@dataclass(frozen=True)
+class Peaks:
+    """What this machine does at its best in a second, on the threads that are given."""
+
+    normals: float
+    products: float
+
+    def seconds(self, contest: Contest) -> float:
+        """Return the least time that the normals and products of a contest can take."""
+        return contest.normals / self.normals + contest.products / self.products
+
+
+def seconds_of(work: Callable[[], object]) -> float:
+    """Return the time of one call."""
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+def rounds(contest: Contest, repeats: int) -> list[tuple[float, float]]:
+    """Return seconds of ours and of the peer, in turns, after one round that is not counted."""
+    pairs = [
+        (seconds_of(contest.ours), seconds_of(contest.peer) / contest.share)
+        for _ in range(repeats + 1)
+    ]
+    return pairs[1:]
+
+
+def peaks() -> Peaks:
+    """Measure the fastest normals (one generator a thread) and the fastest matrix product."""
+    threads = torch.get_num_threads()
+    buffers = [torch.empty(_NORMALS) for _ in range(threads)]
+    generators = [torch.Generator().manual_seed(each) for each in range(threads)]
+    left, right = torch.ones(_MATRIX, _MATRIX), torch.ones(_MATRIX, _MATRIX)
+
+    def fill(which: int) -> None:
+        buffers[which].normal_(generator=generators[which])
+
+    def draw() -> None:
+        list(pool.map(fill, range(threads)))
+
+    def multiply() -> None:
+        torch.mm(left, right)
+
+    with ThreadPoolExecutor(threads) as pool:
+        drawing = min(seconds_of(draw) for _ in range(6))
+    multiplying = min(seconds_of(multiply) for _ in range(6))
+    return Peaks(threads * _NORMALS / drawing, 2 * _MATRIX**3 / multiplying)
