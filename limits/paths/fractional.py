@@ -14,7 +14,7 @@ from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
 from limits.paths.base import Family, WeightPath
 from limits.paths.sources import Source
-from limits.randomness import Stream
+from limits.randomness import BLOCK, Stream
 
 __all__ = ["FractionalPath", "noise_from_normals"]
 
@@ -120,15 +120,22 @@ def noise_from_normals(normals: Tensor, depth: int, hurst: float) -> Tensor:
     >>> round(float(covariance[0, 0]), 12), round(float(covariance[0, 1]), 4)
     (1.0, 0.3195)
     """
-    amplitudes = circulant_amplitudes(depth, hurst)
+    real, imaginary = _spectral_weights(depth, hurst)
+    spectrum = torch.empty(*normals.shape[:-1], depth + 1, 2, dtype=torch.float64)
+    torch.mul(normals[..., : depth + 1], real, out=spectrum[..., 0])
+    torch.mul(normals[..., depth + 1 :], imaginary, out=spectrum[..., 1:depth, 1])
+    spectrum[..., 0, 1] = spectrum[..., depth, 1] = 0.0
+    return torch.fft.irfft(torch.view_as_complex(spectrum), n=2 * depth, dim=-1)[..., :depth]
+
+
+@lru_cache(maxsize=32)
+def _spectral_weights(depth: int, hurst: float) -> tuple[Tensor, Tensor]:
+    """Return the factors of real parts, ``(depth + 1,)``, and imaginary parts, ``(depth - 1,)``."""
+    amplitudes = circulant_amplitudes(depth, hurst) * math.sqrt(2 * depth)
     # Coefficients 0 and depth are real, the others complex with half the variance in each part.
-    real, imaginary = normals[..., : depth + 1], normals[..., depth + 1 :]
-    weight = torch.full((depth + 1,), math.sqrt(0.5), dtype=torch.float64)
-    weight[0] = weight[depth] = 1.0
-    spectrum = torch.complex(real * weight, torch.zeros_like(real))
-    spectrum[..., 1:depth] += 1j * math.sqrt(0.5) * imaginary
-    spectrum = spectrum * (amplitudes * math.sqrt(2 * depth))
-    return torch.fft.irfft(spectrum, n=2 * depth, dim=-1)[..., :depth]
+    real = amplitudes * math.sqrt(0.5)
+    real[0], real[depth] = amplitudes[0], amplitudes[depth]
+    return real, amplitudes[1:depth] * math.sqrt(0.5)
 
 
 @dataclass(frozen=True)
@@ -184,11 +191,15 @@ class _FractionalReader:
         depth, entries = self.source.depth, self.source.width**2
         group = max(1, min(entries, _NORMALS_PER_GROUP // (2 * depth)))
         noise = torch.empty(self.n_paths, depth, entries, dtype=torch.float64)
-        for part, start in enumerate(range(0, entries, group)):
-            stop = min(start + group, entries)
-            normals = self.source.stream.normals(
-                self.first_path, self.n_paths, (stop - start) * 2 * depth, part
-            )
-            series = normals.unflatten(1, (stop - start, 2 * depth)).double()
-            noise[:, :, start:stop] = noise_from_normals(series, depth, self.source.hurst).mT
+        # Block by block, so that normals and spectra stay in the cache between their steps.
+        for first in range(0, self.n_paths, BLOCK):
+            count = min(BLOCK, self.n_paths - first)
+            for part, start in enumerate(range(0, entries, group)):
+                stop = min(start + group, entries)
+                normals = self.source.stream.normals(
+                    self.first_path + first, count, (stop - start) * 2 * depth, part
+                )
+                series = normals.unflatten(1, (stop - start, 2 * depth))
+                values = noise_from_normals(series, depth, self.source.hurst)
+                noise[first : first + count, :, start:stop] = values.mT
         return noise.unflatten(2, (self.source.width, self.source.width))
