@@ -125,12 +125,11 @@ def _on_noise(
     limit: DepthLimit, states: State, driver: NoiseSample, first: int, keep: Keep
 ) -> Trajectory:
     equation = isotropic_of(limit.net, limit.path)
-    h, kept = states, [states]
+    # Autograd and a record of all states need every state in a buffer of its own.
+    fresh = keep == "all" or states.requires_grad
+    h, kept = states if fresh else states.clone(), [states]
     for noise in driver.steps(first_path=first, n_paths=len(states), n_inputs=states.shape[1]):
-        step = equation.diffuse(h, noise)
-        if equation.decay:
-            step = step + equation.drift(h) / driver.depth
-        h = h + step
+        h = equation.step(h, noise, 1 / driver.depth, out=None if fresh else h)
         if keep == "all":
             kept.append(h)
     return _kept(kept if keep == "all" else [states, h], driver, keep)
