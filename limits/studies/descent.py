@@ -7,15 +7,22 @@ from limits.parallel import Progress, Ticker, map_chunks
 from limits.randomness import BLOCK
 from limits.studies.couplings import Coupling
 from limits.studies.expectation import DepthLevel
-from limits.studies.multilevel import Extrapolation, Moments, Tally, allocation, moments
+from limits.studies.multilevel import (
+    Extrapolation,
+    Moments,
+    Tally,
+    allocation,
+    moments,
+    trusted_variances,
+)
 
 __all__ = ["Descent"]
 
 _LEVELS = 5
 """Levels at the start: the fewest with two changes of the extrapolated value to judge by."""
 _PILOT = 256
-_FEWEST = 32
-_LARGEST_BIAS = 0.5
+_FEWEST = 64
+_LARGEST_BIAS = 0.35
 """Share of the tolerance that the bias may take before a deeper level is cheaper."""
 _MARGIN = 1.02
 
@@ -68,13 +75,14 @@ class Descent:
             # A bias that noise could explain is looked at again with more draws.
             certain = bias - 2 * doubt > _LARGEST_BIAS * self._tolerance
             if certain or (too_shallow and error <= (1 - _LARGEST_BIAS) * self._tolerance):
-                self._deepen(max(_FEWEST, self._tallies[-1].count // 4))
+                self._deepen(max(_FEWEST, self._tallies[-1].count // 2))
             else:
                 self._refine(self._tolerance - min(bias, _LARGEST_BIAS * self._tolerance))
 
     def _judge(self) -> tuple[float, float, float]:
         """Return the standard error, the estimated bias and the standard error of that."""
-        errors = [tally.standard_error for tally in self._tallies]
+        variances = trusted_variances(self._tallies)
+        errors = [math.sqrt(v / t.count) for v, t in zip(variances, self._tallies, strict=True)]
         weights = self._rule.weights(len(errors))
         total = math.sqrt(math.fsum((w * e) ** 2 for w, e in zip(weights, errors, strict=True)))
         return total, *self._rule.bias([tally.mean for tally in self._tallies], errors)
@@ -131,8 +139,10 @@ class Descent:
     ) -> tuple[float, float, float, tuple[DepthLevel, ...]]:
         weights = self._rule.weights(len(self._tallies))
         levels = tuple(
-            DepthLevel(t.depth, t.count, t.mean, t.variance, w, t.count * t.cost)
-            for t, w in zip(self._tallies, weights, strict=True)
+            DepthLevel(t.depth, t.count, t.mean, v, w, t.count * t.cost)
+            for t, v, w in zip(
+                self._tallies, trusted_variances(self._tallies), weights, strict=True
+            )
         )
         value = self._rule.value([tally.mean for tally in self._tallies])
         return value, error, bias, levels

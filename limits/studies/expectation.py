@@ -22,7 +22,8 @@ class DepthLevel:
     n : int
         Number of draws, each of them used with both signs.
     mean, variance : float
-        Of phi(deep) - phi(shallow), averaged over both signs.
+        Of phi(deep) - phi(shallow), averaged over both signs. The variance is a quarter of the
+        level's before it where too few draws showed less.
     weight : float
         Factor of the mean in the value.
     evaluations : int

@@ -13,7 +13,7 @@ from limits.exceptions import LimitsError, NoLimitError
 from limits.networks.inputs import as_states, check_beta_length
 from limits.networks.resnet import ResNet
 from limits.parallel import Progress
-from limits.paths import WeightPath
+from limits.paths import TrainedPath, WeightPath
 from limits.paths.base import check_count, check_positive
 from limits.studies.couplings import Coupling, CouplingName, IsotropicCoupling, PathCoupling
 from limits.studies.descent import Descent
@@ -147,7 +147,7 @@ def _check(
 
 
 def _refuse_without_law(limit: DepthLimit) -> None:
-    if limit.path.family == "trained":
+    if isinstance(limit.path, TrainedPath):
         raise NoLimitError(
             "weights of one trained network have no law to take an expectation over. Solve its "
             "limit with TorchDiffEq and apply the functional to the solution."

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-__all__ = ["Extrapolation", "Moments", "Tally", "allocation", "moments"]
+__all__ = ["Extrapolation", "Moments", "Tally", "allocation", "moments", "trusted_variances"]
 
 Moments = tuple[int, float, float]
 """Count, mean and sum of squared deviations."""
 
-_DECAY = 8
-"""No level is believed to have less than an eighth of the variance of the one before it."""
+_DECAY = 4
+"""The strong order is one at most: a variance falls by this factor from level to level."""
 
 
 @dataclass(frozen=True)
@@ -122,11 +122,6 @@ class Tally:
         between = math.fsum(n * (each - mean) ** 2 for n, each, _ in self._parts)
         return (within + between) / (self.count - 1)
 
-    @property
-    def standard_error(self) -> float:
-        """Standard error of the mean."""
-        return math.sqrt(self.variance / self.count)
-
     def add(self, parts: Sequence[Moments], blocks: int) -> None:
         """Add moments of new draws, which took a number of blocks of the level's streams."""
         self._parts.extend(parts)
@@ -140,22 +135,30 @@ def moments(values: Tensor) -> Moments:
     return len(values), float(mean), float((values - mean).square().sum())
 
 
-def allocation(
-    tallies: Sequence[Tally], weights: Sequence[float], standard_error: float
-) -> list[int]:
-    """Return how many draws every level needs for a standard error at the least cost.
+def trusted_variances(tallies: Sequence[Tally]) -> list[float]:
+    """Return the variance of every level, none below a quarter of the one before it.
 
-    n_l = s^-2 w_l (V_l / C_l)^(1/2) sum_j w_j (V_j C_j)^(1/2). A level whose variance looks
-    much smaller than the level before it makes one expect has been sampled too little to tell.
-
-    References
-    ----------
-    Giles, "Multilevel Monte Carlo path simulation", Operations Research 56 (2008), Section 5.
+    A level with a smaller one, the first two apart, has been sampled too little to see its tail.
     """
     variances: list[float] = []
     for number, tally in enumerate(tallies):
         least = variances[-1] / _DECAY if number > 1 else 0.0
         variances.append(max(tally.variance, least))
+    return variances
+
+
+def allocation(
+    tallies: Sequence[Tally], weights: Sequence[float], standard_error: float
+) -> list[int]:
+    """Return how many draws every level needs for a standard error at the least cost.
+
+    n_l = s^-2 w_l (V_l / C_l)^(1/2) sum_j w_j (V_j C_j)^(1/2).
+
+    References
+    ----------
+    Giles, "Multilevel Monte Carlo path simulation", Operations Research 56 (2008), Section 5.
+    """
+    variances = trusted_variances(tallies)
     roots = [abs(w) * math.sqrt(v) for w, v in zip(weights, variances, strict=True)]
     total = sum(r * math.sqrt(t.cost) for r, t in zip(roots, tallies, strict=True))
     return [
