@@ -94,8 +94,12 @@ class NoiseSample:
             slabs = [reader.slab(part) for reader in readers]
             # Stacking copies, which costs as much as drawing; one input needs no copy.
             slab = slabs[0].unsqueeze(2) if len(slabs) == 1 else torch.stack(slabs, dim=2)
-            for layer in slab.to(self.device).unbind(1):
-                fine = layer.to(self.dtype) * sources[0].scale
+            slab = slab.to(self.device)
+            single = self.dtype == slab.dtype
+            if single:  # one pass over the slab instead of one copy a step
+                slab.mul_(sources[0].scale)
+            for layer in slab.unbind(1):
+                fine = layer if single else layer.to(self.dtype) * sources[0].scale
                 total, count = fine if total is None else total + fine, count + 1
                 if count == ratio:
                     yield total
