@@ -41,7 +41,7 @@ CASES: dict[str, tuple[Callable[[], object], type, str]] = {
     "tolerance as text": (lambda: ask(tolerance="1e-3"), limits.LimitsError, r"found '1e-3'"),
     "tolerance beyond the budget": (
         lambda: ask(tolerance=1e-9), limits.LimitsError,
-        r"tolerance=1e-09 needs about \d\S+ layer evaluations.*Use a larger tolerance, or budget=",
+        r"tolerance=1e-09 needs at least \d\S+ layer evaluations.*a larger tolerance, or budget=",
     ),
     "budget below the pilot": (
         lambda: ask(budget=100), limits.LimitsError, r"more than budget=1e\+02\."

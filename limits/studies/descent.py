@@ -129,7 +129,7 @@ class Descent:
         if total > self._budget:
             depth = self._tallies[-1].depth
             raise LimitsError(
-                f"tolerance={self._tolerance:g} needs about {total:.2g} layer evaluations with "
+                f"tolerance={self._tolerance:g} needs at least {total:.2g} layer evaluations with "
                 f"depths up to {depth}, more than budget={self._budget:.2g}. Use a larger "
                 f"tolerance, or budget={1.5 * total:.1g}."
             )

@@ -113,7 +113,7 @@ def infinite_depth_expectation(
     _refuse_without_law(limit)
     # A draw of one path carries the checks of seed, precision, device and inputs.
     one = path.sample(depth=1, n_paths=1, seed=seed, dtype=dtype, device=device)
-    states = as_states(h0, one)[0]
+    states = as_states(h0, one)[0].detach()
     check_beta_length(net.beta, len(states))
     label = f"{path.label}, {net_label(net)}"
     described = (limit.equation, net_label(net), path.label, seed, path.width, len(states))
