@@ -46,7 +46,9 @@ from limits.solvers import EulerMaruyama as EulerMaruyama
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import ConvergenceStudy as ConvergenceStudy
+from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies import convergence_study as convergence_study
+from limits.studies import infinite_depth_expectation as infinite_depth_expectation
 from limits.trajectory import Trajectory as Trajectory
 
 try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from limits._typing import State
 from limits.closed_forms.fractional import rough_relu_rates
-from limits.equations.kernels import arc_cosine, gaussian_kernel
+from limits.equations.kernels import arc_cosine, gaussian_kernel, gaussian_magnitude
 from limits.exceptions import NoLimitError
 from limits.networks.blocks import Inner
 from limits.networks.resnet import ResNet
@@ -28,6 +28,9 @@ class Isotropic:
     ----------
     gram : callable
         E<g(h^a), g(h^b)>, from ``(path, input, width)`` to ``(path, input, input)``.
+    magnitude : callable
+        (E|g(h)|^2)^(1/2) of every input alone, from ``(path, input, width)`` to
+        ``(path, input, 1)``: the root of `gram` for one input, without its matrix products.
     coefficient : float
         The c.
     width : int
@@ -39,18 +42,48 @@ class Isotropic:
     """
 
     gram: Callable[[State], Tensor]
+    magnitude: Callable[[State], Tensor]
     coefficient: float
     width: int
     decay: float = 0.0
     most_inputs: int | None = None
 
+    @property
+    def scale(self) -> float:
+        """The c / sqrt(width) in front of the diffusion."""
+        return self.coefficient / math.sqrt(self.width)
+
     def diffuse(self, h: State, noise: State) -> State:
         """Return c / sqrt(width) R(h) noise."""
-        return root(self.gram(h)) @ noise * (self.coefficient / math.sqrt(self.width))
+        if h.shape[1] == 1:
+            return self.magnitude(h) * noise * self.scale
+        return root(self.gram(h)) @ noise * self.scale
 
     def drift(self, h: State) -> State:
         """Return the drift per unit of layer time."""
         return h * (-self.decay * self.coefficient**2)
+
+    def step(self, h: State, noise: State, duration: float, *, out: State | None = None) -> State:
+        """Return h after one Euler step, h + drift duration + c / sqrt(width) R(h) noise.
+
+        Parameters
+        ----------
+        h : Tensor
+            States, shape ``(path, input, width)``.
+        noise : Tensor
+            dB of variance `duration`, of the shape of `h`.
+        duration : float
+            Length of the step in layer time.
+        out : Tensor, optional
+            Where to put the result, `h` itself allowed; not where autograd records.
+        """
+        kept = 1 - self.decay * self.coefficient**2 * duration
+        if h.shape[1] == 1:
+            factor, driver = self.magnitude(h), noise
+        else:
+            factor, driver = h.new_ones(()), root(self.gram(h)) @ noise
+        moved = torch.mul(h, kept, out=out) if self.decay else h
+        return torch.addcmul(moved, factor, driver, value=self.scale, out=out)
 
 
 def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
@@ -73,14 +106,20 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def rough(h: State) -> Tensor:
             return strength * (h @ h.mT)
 
-        return Isotropic(rough, net.coefficient, path.width, decay, most_inputs=1)
+        def rough_size(h: State) -> Tensor:
+            return math.sqrt(strength) * _norm(h)
+
+        return Isotropic(rough, rough_size, net.coefficient, path.width, decay, most_inputs=1)
     if not block.has_inner:
 
         def outer(h: State) -> Tensor:
             values = block.field(h, None)
             return values @ values.mT
 
-        return Isotropic(outer, net.coefficient, path.width)
+        def outer_size(h: State) -> Tensor:
+            return _norm(block.field(h, None))
+
+        return Isotropic(outer, outer_size, net.coefficient, path.width)
     if not isinstance(block, Inner):
         raise NoLimitError(
             f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "
@@ -95,6 +134,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         )
     return Isotropic(
         arc_cosine_of if relu else kernel,
+        _arc_cosine_size if relu else gaussian_magnitude(block),
         net.coefficient,
         path.width,
         most_inputs=1 if path.family == "iid" else None,
@@ -104,6 +144,14 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
 def arc_cosine_of(h: State) -> Tensor:
     """Return the arc-cosine kernel of the inputs."""
     return arc_cosine(h @ h.mT)
+
+
+def _arc_cosine_size(h: State) -> Tensor:
+    return math.sqrt(0.5) * _norm(h)
+
+
+def _norm(h: State) -> Tensor:
+    return torch.linalg.vector_norm(h, dim=-1, keepdim=True)
 
 
 def root(matrix: Tensor) -> Tensor:

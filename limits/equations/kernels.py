@@ -10,7 +10,7 @@ from limits._typing import State
 from limits.activations import normal_quadrature
 from limits.networks.blocks import Inner
 
-__all__ = ["arc_cosine", "gaussian_kernel"]
+__all__ = ["arc_cosine", "gaussian_kernel", "gaussian_magnitude"]
 
 
 def arc_cosine(products: Tensor) -> Tensor:
@@ -56,6 +56,22 @@ def gaussian_kernel(block: Inner) -> Callable[[State], Tensor]:
         return torch.stack(rows, dim=-2) * width
 
     return kernel
+
+
+def gaussian_magnitude(block: Inner) -> Callable[[State], Tensor]:
+    """Return h -> (E|s(W h + b)|^2)^(1/2) for Gaussian W, ``(path, input, 1)``.
+
+    The square root of the diagonal of `gaussian_kernel`, with one quadrature instead of two.
+    """
+
+    def magnitude(h: State) -> Tensor:
+        nodes, weights = normal_quadrature(h.dtype, h.device)
+        width = h.shape[-1]
+        spread = torch.linalg.vector_norm(h, dim=-1, keepdim=True) / math.sqrt(width)
+        squares = block.activation.value(spread * nodes + block.bias).square()
+        return (width * (squares * weights).sum(dim=-1, keepdim=True)).sqrt()
+
+    return magnitude
 
 
 def _pair(block: Inner, products: Tensor, a: int, b: int, nodes: Tensor, weights: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from limits.randomness import BLOCK, Stream
 
 __all__ = ["NoiseSample"]
 
-_CHUNK_ENTRIES = 2**18
+_CHUNK_ENTRIES = 2**14
+"""Entries of the states that advance together: the slabs of their noise stay in the cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,9 +91,15 @@ class NoiseSample:
         ratio = self.drawn_depth // self.depth
         total, count = None, 0
         for part in range(-(-self.drawn_depth // sources[0].slab_layers)):
-            slab = torch.stack([reader.slab(part) for reader in readers], dim=2)
-            for layer in slab.to(self.device).unbind(1):
-                fine = layer.to(self.dtype) * sources[0].scale
+            slabs = [reader.slab(part) for reader in readers]
+            # Stacking copies, which costs as much as drawing; one input needs no copy.
+            slab = slabs[0].unsqueeze(2) if len(slabs) == 1 else torch.stack(slabs, dim=2)
+            slab = slab.to(self.device)
+            single = self.dtype == slab.dtype
+            if single:  # one pass over the slab instead of one copy a step
+                slab.mul_(sources[0].scale)
+            for layer in slab.unbind(1):
+                fine = layer if single else layer.to(self.dtype) * sources[0].scale
                 total, count = fine if total is None else total + fine, count + 1
                 if count == ratio:
                     yield total

@@ -7,11 +7,20 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from limits._typing import State
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
 from limits.trajectory import Trajectory
 
-__all__ = ["Functional", "path_errors", "strong_error", "weak_differences", "weak_error"]
+__all__ = [
+    "Functional",
+    "check_functional",
+    "functional_values",
+    "path_errors",
+    "strong_error",
+    "weak_differences",
+    "weak_error",
+]
 
 Functional = Callable[[Tensor], Tensor]
 _TIME_TOLERANCE = 1e-9
@@ -134,28 +143,18 @@ def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functi
     return first - (_apply(functional, b) if isinstance(b, Trajectory) else b)
 
 
-def _check_weak(a: object, b: object, functional: object) -> None:
-    number = isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)
-    if not isinstance(a, Trajectory) or not (number or isinstance(b, Trajectory)):
-        raise ShapeError(
-            f"weak_error compares a trajectory with a trajectory or a finite number, found "
-            f"{type(a).__name__} and {b if isinstance(b, float) else type(b).__name__}. Pass what "
-            "a network or a solver returned."
-        )
-    if not callable(functional):
-        raise LimitsError(
-            f"functional must be callable, found {functional!r}. Use for example "
-            "functional=lambda h: h.norm(dim=-1)."
-        )
+def functional_values(functional: Functional, states: State) -> Tensor:
+    """Return phi of every path, inputs averaged, shape ``(path,)`` in float64.
 
-
-def _paired(a: Trajectory, b: Trajectory) -> bool:
-    return a.tag == b.tag and a.terminal.shape == b.terminal.shape
-
-
-def _apply(functional: Functional, trajectory: Trajectory) -> Tensor:
-    values = functional(trajectory.terminal)
-    wanted = trajectory.terminal.shape[:2]
+    Raises
+    ------
+    ShapeError
+        If `functional` does not return ``(path, input)``.
+    NonFiniteStateError
+        If a value is NaN or infinite.
+    """
+    values = functional(states)
+    wanted = states.shape[:2]
     if not isinstance(values, Tensor) or values.shape != wanted:
         found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
         raise ShapeError(
@@ -168,6 +167,34 @@ def _apply(functional: Functional, trajectory: Trajectory) -> Tensor:
             f"{values.numel()} places. Use a functional that is finite on these states."
         )
     return values.double().mean(dim=1)
+
+
+def check_functional(functional: object) -> None:
+    """Raise unless `functional` can be called."""
+    if not callable(functional):
+        raise LimitsError(
+            f"functional must be callable, found {functional!r}. Use for example "
+            "functional=lambda h: h.norm(dim=-1)."
+        )
+
+
+def _check_weak(a: object, b: object, functional: object) -> None:
+    number = isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)
+    if not isinstance(a, Trajectory) or not (number or isinstance(b, Trajectory)):
+        raise ShapeError(
+            f"weak_error compares a trajectory with a trajectory or a finite number, found "
+            f"{type(a).__name__} and {b if isinstance(b, float) else type(b).__name__}. Pass what "
+            "a network or a solver returned."
+        )
+    check_functional(functional)
+
+
+def _paired(a: Trajectory, b: Trajectory) -> bool:
+    return a.tag == b.tag and a.terminal.shape == b.terminal.shape
+
+
+def _apply(functional: Functional, trajectory: Trajectory) -> Tensor:
+    return functional_values(functional, trajectory.terminal)
 
 
 def _standard_error(values: Tensor) -> float:

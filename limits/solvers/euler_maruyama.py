@@ -14,7 +14,7 @@ from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
 from limits.networks.inputs import layer_times
 from limits.networks.propagate import Stepper, run
-from limits.parallel import map_chunks
+from limits.parallel import balanced, map_chunks
 from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.preparation import as_trajectory, constant, prepare
@@ -100,7 +100,8 @@ class EulerMaruyama:
             return _on_weights(limit, chosen, driver, first, keep)
 
         threads = not h0.requires_grad
-        out = join_paths(map_chunks(solve_chunk, driver.chunks(), threads=threads))
+        ranges = balanced(driver.chunks(), torch.get_num_threads() if threads else 1)
+        out = join_paths(map_chunks(solve_chunk, ranges, threads=threads))
         bad = int((~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1).sum())
         if bad:
             raise NonFiniteStateError(
@@ -125,12 +126,11 @@ def _on_noise(
     limit: DepthLimit, states: State, driver: NoiseSample, first: int, keep: Keep
 ) -> Trajectory:
     equation = isotropic_of(limit.net, limit.path)
-    h, kept = states, [states]
+    # Autograd and a record of all states need every state in a buffer of its own.
+    fresh = keep == "all" or states.requires_grad
+    h, kept = states if fresh else states.clone(), [states]
     for noise in driver.steps(first_path=first, n_paths=len(states), n_inputs=states.shape[1]):
-        step = equation.diffuse(h, noise)
-        if equation.decay:
-            step = step + equation.drift(h) / driver.depth
-        h = h + step
+        h = equation.step(h, noise, 1 / driver.depth, out=None if fresh else h)
         if keep == "all":
             kept.append(h)
     return _kept(kept if keep == "all" else [states, h], driver, keep)

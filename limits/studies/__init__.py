@@ -1,4 +1,9 @@
 """Studies: many networks, one question, one result."""
 
 from limits.studies.convergence import convergence_study as convergence_study
+from limits.studies.expectation import DepthLevel as DepthLevel
+from limits.studies.expectation import InfiniteDepthExpectation as InfiniteDepthExpectation
+from limits.studies.infinite_depth import (
+    infinite_depth_expectation as infinite_depth_expectation,
+)
 from limits.studies.study import ConvergenceStudy as ConvergenceStudy

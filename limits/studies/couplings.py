@@ -1,0 +1,207 @@
+"""Pairs of a deep and a shallow network that share their randomness, with both signs of it."""
+
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from limits._typing import State
+from limits.equations.isotropic import Isotropic
+from limits.errors.metrics import Functional, functional_values
+from limits.networks.resnet import ResNet
+from limits.paths import WeightPath
+from limits.randomness import BLOCK, Stream
+
+__all__ = ["Coupling", "CouplingName", "IsotropicCoupling", "PathCoupling"]
+
+CouplingName = Literal["isotropic", "path"]
+
+_ROW_NORMALS = 2**12
+"""Normals a stream's row draws at once: enough to hide the seeding, few enough for the cache.
+
+Part of the definition of the streams: changing it changes every number."""
+
+_CHUNK_ENTRIES = 2**14
+_MANY = 2**12
+
+
+class Coupling(Protocol):
+    """Draws phi(deep) - phi(shallow), averaged over the draw X and its mirror image -X.
+
+    Every law in the library is symmetric, so -X is as good a draw as X; the average of the two
+    has no fluctuation of odd order in X, which is most of it where states move little.
+    """
+
+    @property
+    def name(self) -> CouplingName:
+        """How deep and shallow networks are coupled."""
+        ...
+
+    def block(self, depth: int) -> int:
+        """Return how many draws share one generator; ranges of draws start at multiples."""
+        ...
+
+    def chunk(self, depth: int) -> int:
+        """Return how many draws are held in memory at once, a multiple of `block`."""
+        ...
+
+    def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
+        """Return phi(h_depth) - phi(h_coarse) for a range of draws, shape ``(draw,)``, float64.
+
+        Without a coarse depth, phi(h_depth) alone.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class IsotropicCoupling:
+    """Euler schemes of dH = c Sigma(H)^(1/2) dB + drift that share B.
+
+    Parameters
+    ----------
+    equation : Isotropic
+        The limit in law.
+    functional : callable
+        phi, from ``(path, input, width)`` to ``(path, input)``.
+    h0 : Tensor
+        Inputs, shape ``(input, width)``.
+    label : str
+        Names the streams.
+    seed : int
+        Seed of the streams.
+    """
+
+    equation: Isotropic
+    functional: Functional
+    h0: Tensor
+    label: str
+    seed: int
+
+    name: CouplingName = "isotropic"
+
+    def block(self, depth: int) -> int:
+        """Return how many draws share one generator."""
+        return BLOCK * self._group(depth)
+
+    def chunk(self, depth: int) -> int:
+        """Return how many draws are held at once."""
+        block = self.block(depth)
+        return max(1, _CHUNK_ENTRIES // (self.h0.numel() * block)) * block
+
+    def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
+        """Return phi(h_depth) - phi(h_coarse), averaged over B and -B."""
+        deep = self._start(count)
+        shallow = None if coarse is None else self._start(count)
+        noise, total = torch.empty_like(deep), torch.empty_like(deep)
+        for index, drawn in enumerate(self._steps(depth, first, count)):
+            noise[:count].copy_(drawn).mul_(1 / math.sqrt(depth))
+            torch.neg(noise[:count], out=noise[count:])
+            self.equation.step(deep, noise, 1 / depth, out=deep)
+            if shallow is None or coarse is None:
+                continue
+            if index % 2:
+                total.add_(noise)
+                self.equation.step(shallow, total, 1 / coarse, out=shallow)
+            else:
+                total.copy_(noise)
+        values = self._values(deep)
+        return values if shallow is None else values - self._values(shallow)
+
+    def _start(self, count: int) -> State:
+        return self.h0.expand(2 * count, *self.h0.shape).clone()
+
+    def _values(self, states: State) -> Tensor:
+        return functional_values(self.functional, states).unflatten(0, (2, -1)).mean(0).cpu()
+
+    def _layers(self, depth: int) -> int:
+        """Return the layers drawn at once: even, so that no pair of steps is torn apart."""
+        return min(depth, max(2, _power_below(_ROW_NORMALS // self.h0.numel())))
+
+    def _group(self, depth: int) -> int:
+        """Return how many draws a row of the stream holds, so that shallow ones fill it too."""
+        return max(1, _power_below(_ROW_NORMALS // (self._layers(depth) * self.h0.numel())))
+
+    def _steps(self, depth: int, first: int, count: int) -> Iterator[Tensor]:
+        """Yield standard normals step by step, float32, shape ``(draw, input, width)``."""
+        stream = Stream(self.seed, f"{self.label}/infinite-depth/isotropic/depth={depth}")
+        group, most = self._group(depth), self._layers(depth)
+        rows = -(-count // group)
+        for part in range(-(-depth // most)):
+            layers = min(most, depth - part * most)
+            shape = (group, layers, *self.h0.shape)
+            flat = stream.normals(first // group, rows, math.prod(shape), part)
+            slab = flat.unflatten(1, shape).flatten(0, 1)[:count]
+            yield from slab.unbind(1)
+
+
+@dataclass(frozen=True)
+class PathCoupling:
+    """Networks of two depths that read one weight path.
+
+    Parameters
+    ----------
+    net : ResNet
+        The network.
+    path : WeightPath
+        The law of its weights.
+    functional, h0, seed
+        As in `IsotropicCoupling`.
+    """
+
+    net: ResNet
+    path: WeightPath
+    functional: Functional
+    h0: Tensor
+    seed: int
+
+    name: CouplingName = "path"
+
+    def block(self, depth: int) -> int:
+        """Return the block of the streams of a weight path."""
+        return BLOCK
+
+    def chunk(self, depth: int) -> int:
+        """Return how many draws are held at once."""
+        return self.path.sample(depth=depth, n_paths=_MANY, seed=0).chunks()[0][1]
+
+    def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
+        """Return phi(h_depth) - phi(h_coarse), averaged over X and -X."""
+        whole = self.path.sample(
+            depth=depth,
+            n_paths=first + count,
+            seed=_level_seed(self.seed, depth),
+            dtype=self.h0.dtype,
+            device=self.h0.device,
+        )
+        sample = whole.part(first, count)
+        states = self.h0.expand(count, -1, -1)
+        depths = (depth,) if coarse is None else (depth, coarse)
+        # A network with -c on X is the network with c on -X, its inner weights unchanged.
+        signed = (self.net, replace(self.net, coefficient=-self.net.coefficient))
+        steppers = {
+            each: [net.stepper(states, sample.at_depth(each)) for net in signed] for each in depths
+        }
+        for layer in sample.coupled(depths, inner=self.net.vector_field.has_inner):
+            for stepper in steppers[layer.depth]:
+                stepper.step(layer)
+        values = {
+            each: sum(functional_values(self.functional, one.state()) for one in pair) / 2
+            for each, pair in steppers.items()
+        }
+        first_values = torch.as_tensor(values[depth])
+        return (first_values if coarse is None else first_values - values[coarse]).cpu()
+
+
+def _level_seed(seed: int, depth: int) -> int:
+    """Return a seed of its own for every level, whatever the streams of a path depend on."""
+    key = f"limits:{seed}:infinite-depth:{depth}".encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:16])
+
+
+def _power_below(number: int) -> int:
+    """Return the largest power of two that is at most `number`, 1 for smaller numbers."""
+    return 1 << max(0, number.bit_length() - 1)

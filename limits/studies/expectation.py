@@ -1,0 +1,120 @@
+"""The result of an infinite-depth expectation."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import xarray as xr
+
+__all__ = ["DepthLevel", "InfiniteDepthExpectation"]
+
+_TEXTS = ("coupling", "equation", "network", "path")
+
+
+@dataclass(frozen=True)
+class DepthLevel:
+    """One level of a multilevel estimate.
+
+    Parameters
+    ----------
+    depth : int
+        Depth of the deep network; the shallow one has half of it, and the first level none.
+    n : int
+        Number of draws, each of them used with both signs.
+    mean, variance : float
+        Of phi(deep) - phi(shallow), averaged over both signs. The variance is a quarter of the
+        level's before it where too few draws showed less.
+    weight : float
+        Factor of the mean in the value.
+    evaluations : int
+        Layers evaluated.
+    """
+
+    depth: int
+    n: int
+    mean: float
+    variance: float
+    weight: float
+    evaluations: int
+
+
+@dataclass(frozen=True, repr=False)
+class InfiniteDepthExpectation:
+    """E phi(H_1) of an infinitely deep network, to a stated accuracy.
+
+    Parameters
+    ----------
+    value : float
+        The estimate, sum of weight * mean over the levels.
+    standard_error : float
+        Square root of the sum of weight^2 * variance / n.
+    bias : float
+        Estimated size of what depth the levels lack, erring upwards.
+    tolerance : float
+        What was asked for: standard_error + bias is at most that.
+    levels : tuple of DepthLevel
+        From shallow to deep; none where the answer is exact.
+    coupling : {"isotropic", "path", "exact"}
+        What deep and shallow networks shared.
+    equation, network, path : str
+        The limit, the network and the law of its weights.
+    seed, width, n_inputs : int
+        As asked.
+    """
+
+    value: float
+    standard_error: float
+    bias: float
+    tolerance: float
+    levels: tuple[DepthLevel, ...]
+    coupling: Literal["isotropic", "path", "exact"]
+    equation: str
+    network: str
+    path: str
+    seed: int
+    width: int
+    n_inputs: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval, value ± (1.96 standard errors + bias)."""
+        half = 1.96 * self.standard_error + self.bias
+        return self.value - half, self.value + half
+
+    @property
+    def evaluations(self) -> int:
+        """Layers evaluated in all, each for one draw of weights and all inputs."""
+        return sum(level.evaluations for level in self.levels)
+
+    @property
+    def depth(self) -> int | None:
+        """The deepest network used."""
+        return self.levels[-1].depth if self.levels else None
+
+    def __repr__(self) -> str:
+        return f"InfiniteDepthExpectation({self})"
+
+    def __str__(self) -> str:
+        if not self.levels:
+            return f"{self.value:.6g}, exact"
+        digits = max(2, 1 - math.floor(math.log10(max(self.tolerance, 1e-300))))
+        depths = f"L = {self.levels[0].depth}-{self.depth}"
+        return (
+            f"{self.value:.{digits}f} ± {1.96 * self.standard_error:.2g}, bias at most "
+            f"{self.bias:.1g}, {self.coupling} coupling, {depths}, "
+            f"{self.evaluations:.2g} layer evaluations"
+        )
+
+    def to_dataset(self) -> xr.Dataset:
+        """Return everything as a Dataset with named axes, ready for a netCDF file."""
+        attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
+        attrs.update(width=self.width, n_inputs=self.n_inputs, tolerance=self.tolerance)
+        # netCDF has no integers beyond 64 bits, and a seed may be any integer.
+        attrs["seed"] = str(self.seed)
+        columns = ("n", "mean", "variance", "weight", "evaluations")
+        variables = {
+            name: ("depth", [getattr(level, name) for level in self.levels]) for name in columns
+        }
+        numbers = {name: getattr(self, name) for name in ("value", "standard_error", "bias")}
+        coords = {"depth": [level.depth for level in self.levels]}
+        return xr.Dataset({**variables, **numbers}, coords=coords, attrs=attrs)
