@@ -25,4 +25,5 @@ from limits.closed_forms.independent import (
 )
 from limits.closed_forms.independent import relu_second_moment as relu_second_moment
 from limits.closed_forms.independent import relu_weak_error as relu_weak_error
+from limits.closed_forms.norm_chain import relu_log_mean as relu_log_mean
 from limits.closed_forms.wide import relu_correlation as relu_correlation

@@ -1,0 +1,230 @@
+"""Which residual scale fits which regularity: output, gradient and the border, beta against H.
+
+Every cell is measured: log norms are kept by powers of two, so nothing overflows. A row of the
+published heatmaps, all exponents at one H, shares its weights and is one task.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+
+import limits
+from limits.experiments.marion2025 import _heatmaps
+from limits.experiments.marion2025._published import PublishedPath, variance
+from limits.experiments.marion2025._ratios import CITATION as CITATION
+from limits.experiments.marion2025._ratios import (
+    Progress,
+    Ratios,
+    gradient_ratios,
+    hidden_ratios,
+    inputs,
+    joined,
+    ratios,
+    readouts,
+)
+
+_DTYPE = torch.float32
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed.
+
+    Parameters
+    ----------
+    hursts : tuple of float
+        Hurst indices H.
+    n_betas : int
+        Exponents from 0 to 1.3.
+    depth, shallow : int
+        Depth L of the heatmaps, and the depth it is compared with for the growth exponent.
+    width : int
+        Size d of the hidden state.
+    n_nets, n_inputs : int
+        Networks and inputs of a cell of the heatmaps.
+    growth_nets : int
+        Networks of the growth exponent.
+    published : bool
+        Compute the output for H > 1/2 on the weights of the published generator as well.
+    """
+
+    hursts: tuple[float, ...] = tuple(np.linspace(0.05, 0.97, 51).round(4).tolist())
+    n_betas: int = 70
+    depth: int = 1000
+    shallow: int = 250
+    width: int = 40
+    n_nets: int = 5
+    n_inputs: int = 10
+    growth_nets: int = 24
+    published: bool = True
+
+    def __post_init__(self) -> None:
+        if self.depth % self.shallow or self.depth <= self.shallow:
+            raise ValueError(
+                f"depth={self.depth} must be a larger multiple of shallow={self.shallow}"
+            )
+
+
+SCALES = {
+    "smoke": Config(
+        hursts=(0.1, 0.3, 0.5, 0.7, 0.9), n_betas=14, depth=256, shallow=64, width=8, n_nets=4,
+        n_inputs=4, growth_nets=64,
+    ),
+    "laptop": Config(
+        hursts=tuple(np.linspace(0.05, 0.97, 24).round(4).tolist()), n_betas=36, n_nets=3,
+        n_inputs=4,
+    ),
+    "paper": Config(),
+}  # fmt: skip
+
+
+def axes(config: Config) -> Mapping[str, Sequence[float]]:
+    return {"hurst": config.hursts}
+
+
+def task(config: Config, *, seed: int, hurst: float, progress: Progress = None) -> xr.Dataset:
+    """Measure a row of the heatmaps, all exponents at one H."""
+    report = progress or _ignore
+    path = limits.FractionalPath(config.width, hurst=hurst)
+    output, gradient = _row(config, path, seed, gradient=True)
+    report(4, 8, "heatmaps")
+    growth = _growth(config, path, seed)
+    report(7, 8, "border")
+    found = {"output": output, "gradient": gradient}
+    published = config.published and hurst > 0.5
+    if published:
+        found["published"], _ = _row(
+            config, PublishedPath(config.width, hurst=hurst), seed, gradient=False
+        )
+    else:
+        found["published"] = np.full_like(output, np.nan)
+    return xr.Dataset(
+        {name: ("beta", values.mean(axis=0)) for name, values in found.items()}
+        | {
+            "saturated": (
+                ("quantity", "beta"),
+                [(~np.isfinite(found[name])).sum(axis=0) for name in ("output", "gradient")],
+            ),
+            "growth": (("statistic", "beta"), _mean_and_error(growth)),
+            "published_variance": variance(config.depth, hurst),
+        },
+        coords={
+            "beta": betas(config),
+            "quantity": ["output", "gradient"],
+            "statistic": ["value", "standard_error"],
+        },
+        attrs={
+            "depths": [config.shallow, config.depth],
+            "nets": [config.n_nets, config.n_inputs, config.growth_nets],
+            "width": config.width,
+        },
+    )
+
+
+def betas(config: Config) -> np.ndarray:
+    """Return the exponents tried."""
+    return np.linspace(0, 1.3, config.n_betas).round(6)
+
+
+def _row(
+    config: Config, path: limits.WeightPath, seed: int, *, gradient: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return log10 ratios of output and gradient, shape ``(net and input, beta)``."""
+    tried = torch.from_numpy(betas(config)).repeat_interleave(config.n_inputs)
+    net = limits.ResNet("relu", block="res-3", beta=tried)
+    sample = path.sample(depth=config.depth, n_paths=config.n_nets, seed=seed, dtype=_DTYPE)
+    x = inputs(config.width, n_inputs=config.n_inputs, seed=seed, dtype=_DTYPE)
+    out = net(x.repeat(config.n_betas, 1), sample)
+    hidden = _per_beta(config, hidden_ratios(out))
+    if not gradient:
+        return hidden, np.empty(0)
+    cotangent = readouts(config.width, n_paths=config.n_nets, seed=seed, dtype=_DTYPE)
+    p = net.backward(out, sample, cotangent.expand_as(out.terminal), keep="terminal")
+    return hidden, _per_beta(config, gradient_ratios(p))
+
+
+def _per_beta(config: Config, found: Ratios) -> np.ndarray:
+    logs = (found.change / np.log(10)).unflatten(1, (config.n_betas, config.n_inputs))
+    return logs.transpose(1, 2).flatten(0, 1).numpy()
+
+
+def _growth(config: Config, path: limits.WeightPath, seed: int) -> np.ndarray:
+    """Return d log|h_L - h_0| / d log L between the two depths, shape ``(net, beta)``.
+
+    Both networks read the same weights in one pass.
+    """
+    net = limits.ResNet("relu", block="res-3", beta=torch.from_numpy(betas(config)))
+    sample = path.sample(depth=config.depth, n_paths=config.growth_nets, seed=seed, dtype=_DTYPE)
+    x = inputs(config.width, n_inputs=1, seed=seed, dtype=_DTYPE)
+    depths = (config.shallow, config.depth)
+    found: dict[int, list[Ratios]] = {depth: [] for depth in depths}
+    for first, count in sample.chunks():
+        h0 = x.expand(count, config.n_betas, -1).contiguous()
+        steppers = {depth: net.stepper(h0, sample.at_depth(depth)) for depth in depths}
+        for layer in sample.coupled(depths, first_path=first, n_paths=count, inner=True):
+            steppers[layer.depth].step(layer)
+        for depth, stepper in steppers.items():
+            log_end = stepper.h.norm(dim=-1).log() + stepper.exponents * np.log(2)
+            found[depth].append(ratios(h0, stepper.state(), h0.norm(dim=-1).log(), log_end))
+    shallow, deep = (joined(found[depth]).change for depth in depths)
+    return ((deep - shallow) / np.log(config.depth / config.shallow)).numpy()
+
+
+def _mean_and_error(values: np.ndarray) -> np.ndarray:
+    return np.stack([values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))])
+
+
+def _ignore(done: int, total: int, label: str) -> None:
+    pass
+
+
+draw = _heatmaps.draw
+
+
+def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
+    """Judge the border, the regimes beside it and that every cell is a measurement."""
+    return (
+        _border_verdict(dataset),
+        *(_saturation_verdict(dataset, name) for name in ("output", "gradient")),
+        *(_regime_verdict(dataset, name) for name in ("output", "gradient")),
+    )
+
+
+def _border_verdict(dataset: xr.Dataset) -> limits.Verdict:
+    hursts, found = dataset["hurst"].to_numpy(), _heatmaps.borders(dataset)
+    judged = (hursts >= 0.1) & (hursts <= 0.95)
+    gap = abs(found - np.maximum(hursts, 0.5))[judged]
+    shallow, deep = dataset.attrs["depths"]
+    return limits.Verdict(
+        f"border: zero of the growth exponent, L = {shallow} to {deep}",
+        "max(H, 1/2) within 0.05 on average and 0.12 everywhere, H in [0.1, 0.95]",
+        f"{gap.mean():.3f} on average, at most {gap.max():.3f}, {dataset.attrs['nets'][2]} nets",
+        bool(gap.mean() < 0.05 and gap.max() < 0.12),
+    )
+
+
+def _saturation_verdict(dataset: xr.Dataset, name: str) -> limits.Verdict:
+    saturated = dataset["saturated"].sel(quantity=name)
+    cells = int((saturated > 0).sum())
+    return limits.Verdict(
+        f"{name}: every cell is a measurement",
+        "0 saturated cells",
+        f"{cells} of {saturated.size}",
+        cells == 0 and bool(np.isfinite(dataset[name]).all()),
+    )
+
+
+def _regime_verdict(dataset: xr.Dataset, name: str) -> limits.Verdict:
+    distance = dataset["beta"] - np.maximum(dataset["hurst"], 0.5)
+    values = dataset[name]
+    wrong = int(((distance < -0.2) & (values < 0)).sum() + ((distance > 0.2) & (values > 0)).sum())
+    judged = int((abs(distance) > 0.2).sum())
+    return limits.Verdict(
+        f"{name}: ratio above 1 below the border, below 1 above it",
+        "in every cell at least 0.2 away from the border",
+        f"{judged - wrong} of {judged}",
+        wrong == 0,
+    )
