@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +10,7 @@ import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator, ScalarFormatter
 
 import limits
 from limits.experiments.marion2025._held import HeldPath
@@ -23,6 +24,7 @@ SYMBOLS = {
     "gradient": r"$|p_0-p_L|\,/\,|p_L|,\ \ p_k=\partial\mathcal{L}/\partial h_k$",
 }
 _LOOKS = {"gaussian": ("#08306b", "o"), "uniform": ("#d95f02", "s"), "smooth": ("#08306b", "o")}
+_FRACTIONS = {0.25: r"\frac{1}{4}", 0.5: r"\frac{1}{2}"}
 _DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 4}
 _DOTTED = {"color": "black", "linestyle": (0, (1, 1.4)), "linewidth": 1.3, "zorder": 4}
 
@@ -156,32 +158,62 @@ def explosion_verdict(dataset: xr.Dataset, law: str, beta: float, least: float) 
 
 
 def panels(dataset: xr.Dataset, names: Mapping[float, str]) -> tuple[Figure, dict[float, Axes]]:
-    """Draw quantile bands and medians of every law, one panel per exponent."""
-    quantity = str(dataset.attrs["quantity"])
-    figure, row = plt.subplots(1, len(names), figsize=(7.2, 2.75), layout="constrained")
+    """Draw quantile bands of every law, one panel per exponent."""
+    quantity, n_laws = str(dataset.attrs["quantity"]), dataset.sizes["law"]
+    figure, row = plt.subplots(1, len(names), figsize=(7.2, 3.0), layout="constrained")
     drawn = dict(zip(names, row, strict=True))
     for beta, ax in drawn.items():
-        for law in dataset["law"].to_numpy():
-            _band(ax, dataset.sel(law=law, beta=beta), str(law))
+        for law in map(str, dataset["law"].to_numpy()):
+            _band(ax, dataset.sel(law=law, beta=beta), law, alone=n_laws == 1)
         ax.set(xscale="log", yscale="log", xlabel="depth $L$")
-        ax.set_title(rf"$\beta={beta:g}$: {names[beta]}")
+        ax.set_title(rf"$\beta={_FRACTIONS.get(beta, f'{beta:g}')}$: {names[beta]}")
+        ax.xaxis.set_major_formatter(ScalarFormatter())
     row[0].set_ylabel(SYMBOLS[quantity])
     return figure, drawn
 
 
-def _band(ax: Axes, part: xr.Dataset, law: str) -> None:
+def finish(figure: Figure, drawn: Mapping[float, Axes], note: str, *, columns: int) -> None:
+    """Give the panels round ticks and room, one legend for all below, and a line of settings."""
+    handles: dict[str, Any] = {}
+    for ax in drawn.values():
+        low, high = ax.get_ylim()
+        room = max(1.15, (10 / (high / low)) ** 0.5)
+        ax.set_ylim(low / room, high * room)
+        _round_ticks(ax)
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.suptitle(note, fontsize=8, color="0.35")
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns,
+        handlelength=2.2, columnspacing=1.4,
+    )  # fmt: skip
+
+
+def _round_ticks(ax: Axes) -> None:
+    low, high = ax.get_ylim()
+    steps = (1, 3) if high / low < 300 else (1,)
+    ticks = [s * 10.0**e for e in range(-8, 20) for s in steps if low <= s * 10.0**e <= high]
+    small = [f"{tick:g}" for tick in ticks]
+    powers = [f"$10^{{{int(np.log10(tick))}}}$" for tick in ticks]
+    ax.set_yticks(ticks, small if high < 1e5 else powers)
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def _band(ax: Axes, part: xr.Dataset, law: str, *, alone: bool) -> None:
     colour, _ = _LOOKS[law]
     depth, band = part["depth"].to_numpy(), part["quantile"]
     low, high = (band.sel(level=level).to_numpy() for level in (0.05, 0.95))
+    label = f"5-95 % of {int(part['n_draws'][0])} draws"
+    label = label if alone else f"{law.capitalize()}: {label}"
     if law == "uniform":
         edge = {"color": colour, "linewidth": 0.8, "linestyle": (0, (3, 1, 1, 1))}
-        ax.plot(depth, low, label=f"{law}: 5-95 % of {int(part['n_draws'][0])} draws", **edge)
+        ax.plot(depth, low, label=label, **edge)
         ax.plot(depth, high, **edge)
         return
-    label = f"{law}: 5-95 % of {int(part['n_draws'][0])} draws"
     ax.fill_between(depth, low, high, color=colour, alpha=0.18, linewidth=0, label=label)
     inner = [band.sel(level=level).to_numpy() for level in (0.25, 0.75)]
-    ax.fill_between(depth, *inner, color=colour, alpha=0.25, linewidth=0, label="25-75 %")
+    label = "25-75 %" if alone else f"{law.capitalize()}: 25-75 %"
+    ax.fill_between(depth, *inner, color=colour, alpha=0.28, linewidth=0, label=label)
 
 
 def marks(ax: Axes, part: xr.Dataset, law: str, values: np.ndarray, label: str) -> None:
@@ -196,7 +228,7 @@ def marks(ax: Axes, part: xr.Dataset, law: str, values: np.ndarray, label: str) 
         linestyle="none",
         label=label,
         markerfacecolor=colour if filled else "white",
-        markersize=4.2 if filled else 3,
+        markersize=4.6 if filled else 2.8,
         zorder=5,
     )
 

@@ -15,7 +15,8 @@ SCALES = {
     "paper": depthwise.Config(),
 }
 _NAMES = {1.0: "vanishes", 0.25: "explodes", 0.5: "order one"}
-_GRID = np.unique(np.geomspace(10, 1000, 120).round())
+EXPLODING = 0.25
+"""Here the mean square is carried by draws too rare to be seen."""
 _GREW = {"output": r"$|h_L|/|h_0|$", "gradient": r"$|p_0|/|p_L|$"}
 
 
@@ -32,36 +33,33 @@ def exact_log_growth(depths: np.ndarray, width: int, beta: float) -> np.ndarray:
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw a panel for each exponent."""
     quantity, width = str(dataset.attrs["quantity"]), int(dataset.attrs["width"])
+    depths = dataset["depth"].to_numpy().astype(float)
+    grid = np.geomspace(depths.min(), depths.max(), 100)
     with limits.plots.style():
         figure, panels = depthwise.panels(dataset, _NAMES)
-        depths = dataset["depth"].to_numpy().astype(float)
-        grid = _GRID[(depths.min() <= _GRID) & (depths.max() >= _GRID)]
         for beta, ax in panels.items():
-            exploding = beta < 0.5
-            for law in dataset["law"].to_numpy():
+            for law in map(str, dataset["law"].to_numpy()):
                 part = dataset.sel(law=law, beta=beta)
-                if exploding:
-                    typical = np.exp(part["log_growth"].sel(statistic="value") / 2)
-                    label = rf"{law}: $\exp\,\mathbb{{E}}\log$ {_GREW[quantity]}"
-                    depthwise.marks(ax, part, str(law), typical.to_numpy(), label)
-                else:
-                    square = part["mean_square"].sel(statistic="value").to_numpy()
-                    depthwise.marks(ax, part, str(law), np.sqrt(square), f"{law}: RMS")
+                values, name = _compared(part, beta, quantity)
+                depthwise.marks(ax, part, law, values, f"{law.capitalize()}: {name}")
             exact = np.sqrt(exact_mean_square(grid, beta))
-            depthwise.theory(ax, grid, exact, r"exact RMS: $((1+L^{-2\beta}/2)^L-1)^{1/2}$")
-            if exploding:
+            label = r"exact RMS, $((1+\frac{1}{2}L^{-2\beta})^L-1)^{1/2}$"
+            depthwise.theory(ax, grid, exact, label)
+            if beta == EXPLODING:
                 typical = np.exp(exact_log_growth(grid, width, beta) / 2)
-                depthwise.theory(ax, grid, typical, "exact law of a layer", dotted=True)
-        _legends(panels)
-        figure.supxlabel(
-            rf"res-3, i.i.d. weights, $\alpha_L=L^{{-\beta}}$, width {width}", fontsize=7.5,
-            color="0.35",
-        )  # fmt: skip
+                label = rf"exact $\exp\,\mathbb{{E}}\log${_GREW[quantity]}"
+                depthwise.theory(ax, grid, typical, label, dotted=True)
+        note = rf"res-3, i.i.d. weights, residual scale $L^{{-\beta}}$, width {width}"
+        depthwise.finish(figure, panels, note, columns=3)
     return figure
 
 
-def _legends(panels: dict[float, object]) -> None:
-    pass
+def _compared(part: xr.Dataset, beta: float, quantity: str) -> tuple[np.ndarray, str]:
+    """Return what an exact value is known of and simulations can measure."""
+    if beta == EXPLODING:
+        typical = np.exp(part["log_growth"].sel(statistic="value") / 2).to_numpy()
+        return typical, rf"$\exp$ of mean log {_GREW[quantity]}"
+    return np.sqrt(part["mean_square"].sel(statistic="value")).to_numpy(), "RMS"
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:

@@ -30,17 +30,14 @@ def draw(dataset: xr.Dataset) -> Figure:
             depthwise.marks(ax, part, "smooth", typical, "geometric mean")
             if beta >= 1:
                 line = typical[-1] * (depths / depths[-1]) ** (1 - beta)
-                name = "theory: flat" if beta == 1 else rf"theory: $L^{{{1 - beta:g}}}$"
-                depthwise.theory(ax, depths, line, name)
-        low, high = panels[1.0].get_ylim()
-        panels[1.0].set_ylim(0.4 * low, 2.5 * high)
-        for ax in panels.values():
-            ax.legend(loc="best")
-        figure.supxlabel(
-            rf"res-3, smooth weights, $V_k=Z'(k/L)$ scaled to unit variance, correlation length "
-            rf"{scale:g}; $\alpha_L=L^{{-\beta}}$, width {width}",
-            fontsize=7.5, color="0.35",
-        )  # fmt: skip
+                depthwise.theory(ax, depths, line, r"theory, slope of $L^{1-\beta}$")
+                found = f"measured slope ${depthwise.slope(dataset, 'smooth', beta):.2f}$"
+                ax.text(0.95, 0.93, found, transform=ax.transAxes, ha="right", fontsize=8)
+        note = (
+            rf"res-3, smooth weights $Z'(k/L)$ of unit variance, correlation length {scale:g}, "
+            rf"residual scale $L^{{-\beta}}$, width {width}"
+        )
+        depthwise.finish(figure, panels, note, columns=4)
     return figure
 
 

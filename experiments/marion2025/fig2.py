@@ -137,7 +137,7 @@ def _histogram(ax: Axes, dataset: xr.Dataset, law: str, quantity: str) -> None:
     label = r"limit: $\log\sim\mathcal{N}(\frac{1}{4}-\frac{1}{2d},\,\frac{1}{2d})$"
     ax.plot(ratio, density, color="black", linestyle=(0, (4, 2)), linewidth=1.2, label=label)
     ax.set_title(
-        f"{law} weights, $d={width}$, $L={int(dataset.attrs['depth'])}$, "
+        f"{law.capitalize()} weights, $d={width}$, $L={int(dataset.attrs['depth'])}$, "
         f"{len(values)} draws", fontsize=8.5,
     )  # fmt: skip
     found = f"KS distance\n{distance(dataset, law, quantity):.4f}"
@@ -145,8 +145,10 @@ def _histogram(ax: Axes, dataset: xr.Dataset, law: str, quantity: str) -> None:
 
 
 def largest_distance(n_draws: int, law: str) -> float:
-    """Return the distance asked for; a sample of n draws of the very law is itself about
-    0.87 / sqrt(n) away from it, and 1.55 / sqrt(n) in one case of sixty.
+    """Return the distance asked for.
+
+    A sample of n draws of the very law is itself 0.87 / sqrt(n) away from it on average, and
+    further than 1.55 / sqrt(n) in one case of sixty.
     """
     return max(_STRICTEST[law], 1.55 / n_draws**0.5)
 
@@ -160,7 +162,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             found, most = distance(dataset, law, quantity), largest_distance(n_draws, law)
             verdicts.append(
                 limits.Verdict(
-                    f"{law} weights, {quantity}: KS distance to the lognormal limit",
+                    f"{law.capitalize()} weights, {quantity}: KS distance to the lognormal limit",
                     f"below {most:.3g} with {n_draws} draws",
                     f"{found:.4f}",
                     found < most,

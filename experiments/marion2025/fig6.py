@@ -21,7 +21,7 @@ class Config:
     hursts : tuple of float
         Hurst indices H.
     depth : int
-        Steps of a path, a power of two times anything.
+        Steps of a path.
     n_paths : int
         Paths that the law is measured on; the first ones are drawn.
     """

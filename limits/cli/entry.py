@@ -8,6 +8,7 @@ from tyro.extras import subcommand_cli_from_dict
 from limits.cli.citing import cite
 from limits.cli.console import error_console, output_console, print_error
 from limits.cli.exporting import export
+from limits.cli.indexing import figures
 from limits.cli.interrupts import Terminated, terminable
 from limits.cli.listing import list_experiments
 from limits.cli.running import run
@@ -77,6 +78,7 @@ def _dispatch(arguments: list[str]) -> int:
         "show": show,
         "status": status,
         "export": export,
+        "figures": figures,
         "cite": cite,
     }
     return subcommand_cli_from_dict(

@@ -8,14 +8,12 @@ on the weights at the output.
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import roots_genlaguerre
-from scipy.stats import binom
+from scipy.stats import binom, chi2
 
 __all__ = ["relu_log_mean"]
 
-_NODES = 24
-_LOGARITHMS = np.linspace(-38.0, 38.0, 1521)
-_NEGLIGIBLE = 1e-17
+_LOGARITHMS = np.linspace(-38.0, 38.0, 381)
+_NEGLIGIBLE = 1e-18
 
 
 def relu_log_mean(
@@ -64,19 +62,23 @@ def _log_mean_of_a_layer(
     """
     t = np.exp(_LOGARITHMS)[:, None]
     spread = 1 + 2 * t * variances
-    transform = np.exp(-t / spread - width / 2 * np.log(spread)) @ weights
-    integrand = np.exp(-t[:, 0]) - transform
+    transform = np.exp(-t / spread - width / 2 * np.log(spread))
+    integrand = (np.exp(-t) - transform) @ weights
     return float(integrand.sum() * (_LOGARITHMS[1] - _LOGARITHMS[0]))
 
 
 def _rectified_energy(width: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return nodes and weights of a quadrature for S = sum of relu(xi_i)^2, i = 1 ... d."""
-    active = np.arange(width + 1)
-    probabilities = binom.pmf(active, width, 0.5)
-    values, weights = [np.zeros(1)], [probabilities[:1]]
-    for n in active[1:]:
-        if probabilities[n] > _NEGLIGIBLE:
-            nodes, shares = roots_genlaguerre(_NODES, n / 2 - 1)
-            values.append(2 * nodes)
-            weights.append(probabilities[n] * shares / shares.sum())
-    return np.concatenate(values), np.concatenate(weights)
+    """Return nodes and weights of a quadrature for S = sum of relu(xi_i)^2, i = 1 ... d.
+
+    The trapezoidal rule again, in log S, and the atom at 0 of networks without an active unit.
+    """
+    step = min(0.1, width**-0.5)
+    logarithms = np.arange(-80.0, np.log(2 * width + 200), step)
+    active = np.arange(1, width + 1)[:, None]
+    density = chi2.pdf(np.exp(logarithms), active) * np.exp(logarithms)
+    weights = binom.pmf(active[:, 0], width, 0.5) @ density * step
+    kept = weights > _NEGLIGIBLE
+    values = np.append(np.exp(logarithms[kept]), 0.0)
+    weights = np.append(weights[kept], 0.5**width)
+    # Densities are rounded; what they lack would be multiplied by the depth.
+    return values, weights / weights.sum()
