@@ -176,7 +176,7 @@ def test_a_network_reads_the_published_noise():
 
 
 def test_held_weights_are_the_same_weights_drawn_once():
-    held = figure["_held"].HeldPath(6).sample(depth=9, n_paths=20, seed=3, dtype=torch.float32)
+    held = figure["_held"].HeldIIDPath(6).sample(depth=9, n_paths=20, seed=3, dtype=torch.float32)
     plain = limits.IIDPath(6).sample(depth=9, n_paths=20, seed=3, dtype=torch.float32)
     net = limits.ResNet("relu", block="res-3")
     h0 = torch.ones(1, 6)

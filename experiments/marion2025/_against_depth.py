@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 import limits
-from limits.experiments.marion2025._held import HeldPath
+from limits.experiments.marion2025._held import HeldIIDPath, HeldSmoothPath
 from limits.experiments.marion2025._ratios import Progress, Ratios, measured
 
 DEPTHS = (10, 120, 230, 340, 450, 560, 670, 780, 890, 1000)
@@ -57,7 +57,7 @@ class Config:
     depths: tuple[int, ...] = DEPTHS
     width: int = 40
     n_draws: int = 2000
-    uniform_draws: int = 500
+    uniform_draws: int = 256
     length_scale: float = 0.1
 
 
@@ -69,12 +69,13 @@ def cost(config: Config, *, law: str, depth: int) -> float:
     return depth * (10 * config.uniform_draws if law == "uniform" else config.n_draws)
 
 
-def weights(config: Config, law: str) -> limits.WeightPath:
+def weights(config: Config, law: str, *, gradient: bool) -> limits.WeightPath:
+    """Return the law of the weights; a gradient reads them twice."""
     if law == "smooth":
-        scale = config.length_scale
-        return limits.SmoothPath(config.width, length_scale=scale, kernel="rbf-derivative")
+        smooth = HeldSmoothPath if gradient else limits.SmoothPath
+        return smooth(config.width, length_scale=config.length_scale, kernel="rbf-derivative")
     if law == "uniform":
-        return HeldPath(config.width, law="uniform")
+        return HeldIIDPath(config.width) if gradient else limits.IIDPath(config.width)
     return limits.BrownianPath(config.width)
 
 
@@ -83,14 +84,14 @@ def scan(
 ) -> xr.Dataset:
     """Measure ratios at one depth under one law, all exponents on the same weights."""
     hidden, gradients = measured(
-        weights(config, law),
+        weights(config, law, gradient=quantity == "gradient"),
         depth=depth,
         betas=config.betas,
         n_draws=config.uniform_draws if law == "uniform" else config.n_draws,
         seed=seed,
         gradient=quantity == "gradient",
         dtype=torch.float64 if law == "smooth" else torch.float32,
-        part=16 if law == "uniform" else 64,
+        part=16 if law == "smooth" else 64,
         progress=progress,
     )
     return statistics(hidden if gradients is None else gradients, config.betas).assign_attrs(

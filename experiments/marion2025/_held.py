@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor
@@ -9,29 +10,34 @@ from torch import Tensor
 import limits
 
 
-@dataclass(frozen=True)
-class HeldPath(limits.IIDPath):
-    """The draws of `limits.IIDPath`, each slab kept from its first reading on.
+class _Held:
+    """Keeps every slab of a weight path from its first reading on.
 
-    Uniform numbers cost more than everything that a network does with them. What is held is
-    freed with the sample: take it in parts of a few draws.
+    Uniform and smooth weights cost more than everything that a network does with them. What is
+    held is freed with the sample: take it in parts of a few draws.
     """
 
     def source(self, *, depth: int, seed: int, role: str) -> Any:
-        return _Held(super().source(depth=depth, seed=seed, role=role))
+        return _Source(super().source(depth=depth, seed=seed, role=role))
 
 
 @dataclass(frozen=True)
-class _Held:
+class HeldIIDPath(_Held, limits.IIDPath):
+    """The draws of `limits.IIDPath`, made once."""
+
+
+@dataclass(frozen=True)
+class HeldSmoothPath(_Held, limits.SmoothPath):
+    """The draws of `limits.SmoothPath`, made once."""
+
+
+@dataclass(frozen=True)
+class _Source:
     inner: Any
     slabs: dict[Hashable, Tensor] = field(default_factory=dict)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
-
-    @property
-    def bytes_per_path(self) -> int:
-        return self.inner.bytes_per_path * -(-self.inner.depth // self.inner.slab_layers)
 
     def open(self, first_path: int, n_paths: int) -> "_Reader":
         return _Reader(self, first_path, n_paths)
@@ -39,13 +45,16 @@ class _Held:
 
 @dataclass(frozen=True)
 class _Reader:
-    source: _Held
+    source: _Source
     first_path: int
     n_paths: int
 
+    @cached_property
+    def reader(self) -> Any:
+        return self.source.inner.open(self.first_path, self.n_paths)
+
     def slab(self, part: int) -> Tensor:
-        key = (self.first_path, self.n_paths, part)
-        if key not in self.source.slabs:
-            reader = self.source.inner.open(self.first_path, self.n_paths)
-            self.source.slabs[key] = reader.slab(part)
-        return self.source.slabs[key]
+        key, slabs = (self.first_path, self.n_paths, part), self.source.slabs
+        if key not in slabs:
+            slabs[key] = self.reader.slab(part)
+        return slabs[key]

@@ -9,7 +9,7 @@ import tyro
 from rich.text import Text
 
 from limits.cli.console import output_console
-from limits.cli.discovery import RunnableExperiment, describe, load
+from limits.cli.discovery import RunnableExperiment, describe, known_names, load
 from limits.cli.settings import DEFAULT_SCALE
 from limits.exceptions import StoreError
 from limits.reports.figure_index import FigureEntry, figure_index
@@ -42,7 +42,7 @@ def index_of(out: Path) -> list[FigureEntry]:
     Raises
     ------
     StoreError
-        If there are none.
+        If there are none, or one is of an experiment that is not known here.
     """
     files = sorted((out / "data").glob("*.nc"), key=lambda file: file.stem)
     if not files:
@@ -56,6 +56,11 @@ def index_of(out: Path) -> list[FigureEntry]:
 def _entry(file: Path) -> FigureEntry:
     dataset = load_dataset(file)
     name = str(dataset.attrs.get("experiment", ""))
+    if name not in known_names():
+        raise StoreError(
+            f"{file} was written by the experiment {name!r}, which is not known here. "
+            "Move it away, or run it again under the name that `limits list` shows."
+        )
     experiment = load(name)
     return FigureEntry(
         stem=file.stem,
