@@ -170,9 +170,15 @@ def test_a_network_reads_the_published_noise():
     assert float(weights.square().mean()) * 2 == pytest.approx(published.variance(20, 0.9), rel=0.1)
     # Depth 20 has an excess large enough to be told from the exact generator.
     assert published.variance(20, 0.9) > 1.3
-    assert sample.tag != limits.FractionalPath(2, hurst=0.9).sample(
-        depth=20, n_paths=2000, seed=0
-    ).tag  # fmt: skip
+    exact = limits.FractionalPath(2, hurst=0.9).sample(depth=20, n_paths=2000, seed=0)
+    assert sample.tag != exact.tag
+
+
+def test_both_generators_differ_by_a_term_that_alternates_from_layer_to_layer():
+    laws = (published.PublishedPath(2, hurst=0.9), limits.FractionalPath(2, hurst=0.9))
+    draws = [law.sample(depth=200, n_paths=100, seed=0).layer_weights for law in laws]
+    gap = draws[0] - draws[1]
+    assert float((gap[1:] * gap[:-1]).mean()) < -0.8 * float(gap.square().mean())
 
 
 def test_held_weights_are_the_same_weights_drawn_once():

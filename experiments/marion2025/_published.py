@@ -18,16 +18,13 @@ from torch import Tensor
 
 import limits
 
-_SERIES = 64
+_NORMALS_PER_GROUP = 2**15
+"""As in `limits.FractionalPath`, so that both generators turn the same normals into noise."""
 
 
 @dataclass(frozen=True)
 class PublishedPath(limits.FractionalPath):
-    """`limits.FractionalPath` with the numbers of the published generator."""
-
-    @property
-    def label(self) -> str:
-        return f"published-{super().label}"
+    """What the published generator makes of the random numbers of `limits.FractionalPath`."""
 
     def source(self, *, depth: int, seed: int, role: str) -> Any:
         stream = self.stream(seed=seed, role=role, depth=depth)
@@ -70,7 +67,7 @@ class _Source:
 
     @property
     def name(self) -> str:
-        return f"{self.stream.seed}:{self.stream.name}"
+        return f"{self.stream.seed}:published/{self.stream.name}"
 
     @property
     def slab_layers(self) -> int:
@@ -96,9 +93,10 @@ class _Reader:
 
     def slab(self, part: int) -> Tensor:
         depth, width = self.source.depth, self.source.width
+        size = max(1, min(width**2, _NORMALS_PER_GROUP // (2 * depth)))
         noise = torch.empty(self.n_paths, depth, width**2, dtype=torch.float64)
-        for group, start in enumerate(range(0, width**2, _SERIES)):
-            stop = min(start + _SERIES, width**2)
+        for group, start in enumerate(range(0, width**2, size)):
+            stop = min(start + size, width**2)
             normals = self.source.stream.normals(
                 self.first_path, self.n_paths, (stop - start) * 2 * depth, group
             )
