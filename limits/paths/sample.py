@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limits._typing import TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
+from limits.parallel import balanced, map_chunks
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import DenseIncrement, Layer
 from limits.paths.sources import Source
@@ -234,13 +235,29 @@ class WeightSample:
                 f"{self.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
                 "paths, a smaller depth with at_depth, or let a network read the sample."
             ) from error
-        for first, count in self.chunks():
-            for layer in self.layers(first_path=first, n_paths=count):
-                dense = layer.increment
-                if not isinstance(dense, DenseIncrement):
-                    raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
-                stacked[layer.index, first : first + count] = dense.matrices.mT * dense.scale
+
+        fill = self._fill_slabs if self.depth == self.drawn_depth else self._fill_layers
+        ranges = balanced(self.chunks(), torch.get_num_threads())
+        map_chunks(lambda first, count: fill(stacked[:, first : first + count], first), ranges)
         return stacked
+
+    def _fill_slabs(self, stacked: Tensor, first: int) -> None:
+        """Write the increments of the drawn layers, ``(layer, path, width, width)``."""
+        source = self.source
+        reader = source.open(self.first_path + first, stacked.shape[1])
+        power = 1.0 if source.reading == "sum" else self.depth**-self.path.index
+        for part, start in enumerate(range(0, self.depth, source.slab_layers)):
+            matrices = reader.slab(part).transpose(0, 1).mT
+            out = stacked[start : start + source.slab_layers]
+            out.copy_(matrices).mul_(source.scale * power)
+
+    def _fill_layers(self, stacked: Tensor, first: int) -> None:
+        """Write the increments of a coarser reading."""
+        for layer in self.layers(first_path=first, n_paths=stacked.shape[1]):
+            dense = layer.increment
+            if not isinstance(dense, DenseIncrement):
+                raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
+            torch.mul(dense.matrices.mT, dense.scale, out=stacked[layer.index])
 
     @property
     def layer_weights(self) -> Tensor:
