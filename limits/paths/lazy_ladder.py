@@ -1,0 +1,200 @@
+"""All depths of a study in one pass over a lazy draw, with nothing remembered between layers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from limits._typing import State
+from limits.exceptions import LimitsError
+from limits.paths.gram_schmidt import combined, norms, orthogonalised
+from limits.paths.lazy_draw import LazySource
+from limits.paths.sample import WeightSample
+
+__all__ = ["Answer", "ladder_answers"]
+
+_NORMALS_PER_PATH = 2**13
+"""Numbers a path draws at once. Part of the definition of the streams, as that of a draw."""
+
+Question = Callable[[int], State]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the increment of one layer answered to the vector its depth had asked about.
+
+    Parameters
+    ----------
+    depth, index : int
+        The network's depth L and the layer's number k in 0 ... L - 1.
+    product : Tensor
+        dX_k u, shape ``(path, input, width)``.
+    """
+
+    depth: int
+    index: int
+    product: State
+
+
+def ladder_answers(
+    sample: WeightSample, depths: Sequence[int], question: Question, *, n_inputs: int
+) -> Iterator[Answer]:
+    """Yield the answers of every layer of every depth in one pass over the finest layers.
+
+    A layer's question does not change while the fine layers inside its interval pass, so the
+    vectors that a fine matrix is asked about, ordered from the shallowest network to the
+    deepest, share most of their Gram-Schmidt basis with the layer before: about two directions
+    are new. Fresh normals then give the answers to the basis, and sums of them over an interval,
+    which are shared with the next shallower depth, those of a coarse layer.
+
+    Memory is O(paths x depths x width), whatever the depth.
+
+    Parameters
+    ----------
+    sample : WeightSample
+        A lazy draw that was not asked before and remembers nothing.
+    depths : sequence of int
+        Divisors of the drawn depth.
+    question : callable
+        ``question(depth)`` -> the vector that the depth's next layer asks about, called when
+        the answers of the layers before have been yielded.
+    n_inputs : int
+        Inputs per depth.
+    """
+    sample.check_depths(depths)
+    source = sample.source
+    if sample.lazy is None or not isinstance(source, LazySource):
+        raise LimitsError("a dense draw is read with sample.coupled(depths). Use lazy=True.")
+    sample.lazy.spend(source.role, sample.first_path, sample.n_paths)
+    ladder = _Ladder(sorted(set(depths)), source.depth, n_inputs)
+    for fine, normals in enumerate(_normals(sample, source, len(ladder.levels) * n_inputs)):
+        ladder.ask(fine, question)
+        ladder.levels[-1].add(normals)
+        for level in reversed(ladder.levels):
+            if (fine + 1) % level.ratio == 0:
+                ladder.settle(level)
+                product = torch.cat(level.answers, dim=1) if n_inputs > 1 else level.answers[0]
+                yield Answer(level.depth, fine // level.ratio, product * source.scale)
+                level.answers = []
+
+
+@dataclass(slots=True)
+class _Level:
+    """One depth of the ladder.
+
+    Parameters
+    ----------
+    depth, ratio : int
+        The depth, and how many finest layers one of its layers consists of.
+    first, last : int
+        Its vectors among those of all depths.
+    parents : list of _Level
+        Shallower depths whose sums of normals this one's add up to.
+    """
+
+    depth: int
+    ratio: int
+    first: int
+    last: int
+    parents: "list[_Level]" = field(default_factory=list)
+    total: Tensor | None = None
+    owned: bool = False
+    answers: list[Tensor] = field(default_factory=list)
+
+    def add(self, normals: Tensor) -> None:
+        """Add normals of the basis, ``(path, vector, width)``, to the running sum."""
+        mine = normals[:, : self.last]
+        if self.total is None:
+            self.total, self.owned = mine, False
+        elif self.owned:
+            self.total += mine
+        else:
+            self.total, self.owned = self.total + mine, True
+
+
+class _Ladder:
+    """The vectors that all depths ask about at once, and their common orthonormal basis."""
+
+    def __init__(self, depths: Sequence[int], finest: int, n_inputs: int) -> None:
+        self.levels = [
+            _Level(depth, finest // depth, k * n_inputs, (k + 1) * n_inputs)
+            for k, depth in enumerate(depths)
+        ]
+        size = len(depths) * n_inputs
+        if depths[-1] != finest:
+            # Nobody asks the finest layers themselves; they only collect normals.
+            self.levels.append(_Level(finest, 1, size, size))
+        for k, level in enumerate(self.levels[:-1]):
+            child = next(each for each in self.levels[k + 1 :] if each.depth % level.depth == 0)
+            child.parents.append(level)
+        self._n_inputs = n_inputs
+        self._vectors: list[Tensor] = [torch.empty(0)] * size
+        self._coefficients: list[Tensor] = [torch.empty(0)] * size
+        self._directions: Tensor | None = None
+
+    def ask(self, fine: int, question: Question) -> None:
+        """Bring the vectors and their basis up to the fine layer that comes next."""
+        start = next(k for k, level in enumerate(self.levels) if fine % level.ratio == 0)
+        changed = self.levels[start:]
+        for level in reversed(changed):
+            # Depths that do not divide one another: the basis moves inside an interval.
+            self.settle(level)
+        for level in changed:
+            if level.last == level.first:
+                continue
+            if fine % level.ratio == 0:
+                self._vectors[level.first : level.last] = question(level.depth).split(1, dim=1)
+            for number in range(level.first, level.last):
+                self._place(number)
+
+    def settle(self, level: _Level) -> None:
+        """Turn the level's sum of normals into answers, and hand it on to shallower depths."""
+        if level.total is None:
+            return
+        parts = [
+            combined(level.total[:, : number + 1], self._coefficients[number])
+            for number in range(level.first, level.last)
+        ]
+        sums = zip(level.answers, parts, strict=True) if level.answers else ()
+        level.answers = [known + part for known, part in sums] or parts
+        for parent in level.parents:
+            parent.add(level.total)
+        level.total = None
+
+    def _place(self, number: int) -> None:
+        """Find the direction that a vector adds to those before it, and its coefficients.
+
+        States of neighbouring depths are close: what is split up is the difference to the same
+        input's vector one depth above, of which most is new, so that one pass does.
+        """
+        vector, above = self._vectors[number], number - self._n_inputs
+        if self._directions is None:
+            size = len(self._vectors)
+            self._directions = vector.new_zeros(vector.shape[0], size, vector.shape[2])
+        if number == 0:
+            size = norms(vector)
+            self._directions[:, :1] = vector / size.clamp_min(torch.finfo(vector.dtype).tiny)
+            self._coefficients[0] = size
+            return
+        change = vector - self._vectors[above] if above >= 0 else vector
+        parts, direction, rest, _ = orthogonalised(
+            change, norms(change), self._directions[:, :number]
+        )
+        if above >= 0:
+            parts[:, : above + 1] += self._coefficients[above]
+        self._directions[:, number : number + 1] = direction
+        self._coefficients[number] = torch.cat([parts, rest], dim=1)
+
+
+def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterator[Tensor]:
+    """Yield the normals of the basis, layer by layer, ``(path, vector, width)``."""
+    stream = source.stream.child("ladder")
+    size = n_vectors * source.width
+    layers = min(source.depth, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
+    for part, start in enumerate(range(0, source.depth, layers)):
+        count = min(layers, source.depth - start)
+        flat = stream.normals(sample.first_path, sample.n_paths, count * size, part)
+        slab = flat.unflatten(1, (count, n_vectors, source.width)).to(sample.device)
+        for layer in slab.unbind(1):
+            yield layer.to(sample.dtype)

@@ -1,0 +1,168 @@
+"""Gaussian matrices that are never formed: they answer questions, and remember their answers."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from limits._typing import State
+from limits.paths.gram_schmidt import combined, norms, orthogonalised, products
+
+__all__ = ["Answered", "LazyMatrix"]
+
+
+class Rows:
+    """Orthonormal directions that were asked, and what the matrix answered to them.
+
+    One row for every question, whatever its rank: a question that adds no direction on some
+    paths has a zero row there, so that shapes, and with them the order of every sum, do not
+    depend on the data. Rows that are zero on all paths are not stored.
+    """
+
+    __slots__ = ("_answers", "_directions", "_rows", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._rows: list[tuple[int, Tensor, Tensor]] = []
+        self._directions: Tensor | None = None
+        self._answers: Tensor | None = None
+
+    @property
+    def empty(self) -> bool:
+        """Whether no direction is known on any path."""
+        return not self._rows
+
+    def append(self, direction: Tensor, answer: Tensor) -> None:
+        """Add a row, each of shape ``(path, 1, width)``."""
+        self._rows.append((self.count, direction, answer))
+        self.count += 1
+        self._directions = None
+
+    def append_zero(self) -> None:
+        """Add a row that is zero on all paths."""
+        self.count += 1
+        self._directions = None
+
+    def stacked(self) -> tuple[Tensor, Tensor]:
+        """Return directions and answers, ``(path, question, width)``.
+
+        A single row stands alone: adding zeros to one number changes no bit.
+        """
+        if len(self._rows) == 1:
+            return self._rows[0][1:]
+        if self._directions is None or self._answers is None:
+            zero = torch.zeros_like(self._rows[0][1])
+            directions, answers = [zero] * self.count, [zero] * self.count
+            for number, direction, answer in self._rows:
+                directions[number], answers[number] = direction, answer
+            self._directions, self._answers = torch.cat(directions, 1), torch.cat(answers, 1)
+            self._rows = [
+                (number, self._directions[:, number : number + 1], self._answers[:, number, None])
+                for number, _, _ in self._rows
+            ]
+        return self._directions, self._answers
+
+    def of_paths(self, start: int, stop: int) -> "Rows":
+        """Return the rows of some of the paths."""
+        part = Rows()
+        part.count = self.count
+        part._rows = [(k, q[start:stop], y[start:stop]) for k, q, y in self._rows]
+        return part
+
+
+class Answered:
+    """What a batch of matrices was asked, and answered, on both sides."""
+
+    __slots__ = ("count", "left", "right")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.right = Rows()
+        self.left = Rows()
+
+    def of_paths(self, start: int, stop: int) -> "Answered":
+        """Return what some of the paths answered, which from now on are asked apart."""
+        part = Answered()
+        part.count = self.count
+        part.right = self.right.of_paths(start, stop)
+        part.left = self.left.of_paths(start, stop)
+        return part
+
+
+class LazyMatrix:
+    """A batch of square matrices W with i.i.d. Gaussian entries, known by what they answered.
+
+    Given orthonormal right directions Q with Y = W Q and left directions P with Z = W^T P, the
+    block (I - P P^T) W (I - Q Q^T) is independent of everything that was asked, whatever the
+    questions depended on. So W q for a new unit vector q orthogonal to Q is
+    P Z^T q + (I - P P^T) xi with fresh normals xi: the law is exact, at O(width) per question.
+
+    Every question of one vector uses up the normals of one number, whether it needs them or not.
+
+    Parameters
+    ----------
+    normals : callable
+        ``normals(number)`` -> the normals of a question, ``(path, 1, width)``, with the standard
+        deviation of the entries.
+    answered : Answered, optional
+        What was asked before; new questions are added to it.
+
+    Examples
+    --------
+    >>> def numbers(question: int) -> Tensor:
+    ...     return torch.full((1, 1, 4), 1.0 + question, dtype=torch.float64)
+    >>> matrix = LazyMatrix(numbers)
+    >>> x, p = torch.eye(4, dtype=torch.float64)[None, :2].split(1, dim=1)
+    >>> float((matrix.mv(x) * p).sum()) == float((matrix.rmv(p) * x).sum())
+    True
+    """
+
+    __slots__ = ("_answered", "_normals")
+
+    def __init__(self, normals: Callable[[int], Tensor], answered: Answered | None = None) -> None:
+        self._normals = normals
+        self._answered = Answered() if answered is None else answered
+
+    def mv(self, u: State) -> State:
+        """Return W u."""
+        return self._ask(u, self._answered.right, self._answered.left)
+
+    def rmv(self, p: State) -> State:
+        """Return W^T p."""
+        return self._ask(p, self._answered.left, self._answered.right)
+
+    def _ask(self, u: State, own: Rows, other: Rows) -> State:
+        if u.shape[1] == 1:
+            return self._ask_one(u, own, other)
+        return torch.cat([self._ask_one(each, own, other) for each in u.split(1, dim=1)], dim=1)
+
+    def _ask_one(self, u: State, own: Rows, other: Rows) -> State:
+        number = self._answered.count
+        self._answered.count += 1
+        size = norms(u)
+        if own.empty:
+            told, rest = None, size
+            direction = u / size.clamp_min(torch.finfo(u.dtype).tiny)
+        else:
+            known, answers = own.stacked()
+            coefficients, direction, rest, found = orthogonalised(u, size, known)
+            told = combined(answers, coefficients)
+            if not found:
+                own.append_zero()
+                return told
+        # What is not finite must not be remembered: later questions are no part of it.
+        direction.nan_to_num_(0.0)
+        answer = _conditioned(self._normals(number), direction, other)
+        own.append(direction, answer)
+        return answer * rest if told is None else torch.addcmul(told, answer, rest)
+
+
+def _conditioned(normals: Tensor, direction: Tensor, other: Rows) -> Tensor:
+    """Return the answer to a new direction, given the answers to those of the other side."""
+    if other.empty:
+        return normals
+    known, answers = other.stacked()
+    if known.shape[1] == 1:
+        gap = (answers * direction - known * normals).sum(dim=-1, keepdim=True)
+        return torch.addcmul(normals, known, gap)
+    return normals + combined(known, products(answers, direction) - products(known, normals))
