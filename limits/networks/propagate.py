@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from limits._typing import State, States
+from limits._typing import Exponents, State, States
 from limits.networks.blocks import Block
 from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
 from limits.paths import Increment, Layer, WeightSample, ladder_answers
@@ -71,13 +71,14 @@ class Stepper:
         g = self.block.field(self.h, layer.inner)
         self._advance(g, layer.increment.mv(g), layer.inner)
 
-    def question(self) -> State:
-        """Return g(h), about which the next layer's increment is asked."""
-        return self.block.field(self.h, None)
+    def question(self) -> tuple[State, Exponents]:
+        """Return g(h), about which the next layer's increment is asked, and its exponents."""
+        return self.block.field(self.h, None), self.exponents
 
     def apply(self, product: State) -> None:
         """Advance by a layer whose answer to `question` is known."""
-        self._advance(self.question() if self.correction is not None else product, product, None)
+        g = product if self.correction is None else self.block.field(self.h, None)
+        self._advance(g, product, None)
 
     def _advance(self, g: State, product: State, inner: Increment | None) -> None:
         h = _axpy(self.h, self.factor, product)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from limits._typing import State
+from limits._typing import Exponents, State
 from limits.exceptions import LimitsError
-from limits.paths.gram_schmidt import combined, norms, orthogonalised
+from limits.paths.gram_schmidt import combined, norms, split
 from limits.paths.lazy_draw import LazySource
 from limits.paths.sample import WeightSample
 
@@ -17,7 +18,7 @@ __all__ = ["Answer", "ladder_answers"]
 _NORMALS_PER_PATH = 2**13
 """Numbers a path draws at once. Part of the definition of the streams, as that of a draw."""
 
-Question = Callable[[int], State]
+Question = Callable[[int], tuple[State, Exponents]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +58,9 @@ def ladder_answers(
     depths : sequence of int
         Divisors of the drawn depth.
     question : callable
-        ``question(depth)`` -> the vector that the depth's next layer asks about, called when
-        the answers of the layers before have been yielded.
+        ``question(depth)`` -> the vector that the depth's next layer asks about and the powers
+        of two it is scaled down by, shape ``(path, input)``; called when the answers of the
+        layers before have been yielded.
     n_inputs : int
         Inputs per depth.
     """
@@ -100,11 +102,12 @@ class _Level:
     parents: "list[_Level]" = field(default_factory=list)
     total: Tensor | None = None
     owned: bool = False
+    exponents: Tensor | None = None
     answers: list[Tensor] = field(default_factory=list)
 
     def add(self, normals: Tensor) -> None:
-        """Add normals of the basis, ``(path, vector, width)``, to the running sum."""
-        mine = normals[:, : self.last]
+        """Add normals of the basis, ``(vector, path, 1, width)``, to the running sum."""
+        mine = normals[: self.last]
         if self.total is None:
             self.total, self.owned = mine, False
         elif self.owned:
@@ -131,6 +134,7 @@ class _Ladder:
         self._n_inputs = n_inputs
         self._vectors: list[Tensor] = [torch.empty(0)] * size
         self._coefficients: list[Tensor] = [torch.empty(0)] * size
+        self._ratios: list[Tensor | None] = [None] * size
         self._directions: Tensor | None = None
 
     def ask(self, fine: int, question: Question) -> None:
@@ -144,16 +148,35 @@ class _Ladder:
             if level.last == level.first:
                 continue
             if fine % level.ratio == 0:
-                self._vectors[level.first : level.last] = question(level.depth).split(1, dim=1)
+                vectors, exponents = question(level.depth)
+                self._vectors[level.first : level.last] = vectors.split(1, dim=1)
+                if exponents is not level.exponents:
+                    level.exponents = exponents
+                    self._ratios = self._power_ratios()
             for number in range(level.first, level.last):
                 self._place(number)
+
+    def _power_ratios(self) -> list[Tensor | None]:
+        """Return what the vector above must be multiplied by to be close, for every vector.
+
+        Networks of different depths do not rescale their states at the same times.
+        """
+        ratios: list[Tensor | None] = [None] * len(self._vectors)
+        for above, level in pairwise(self.levels):
+            if above.exponents is None or level.exponents is None or level.first == level.last:
+                continue
+            shifts = above.exponents - level.exponents
+            if bool(shifts.any()):
+                powers = torch.exp2(shifts.to(self._vectors[0].dtype))[:, :, None]
+                ratios[level.first : level.last] = powers.split(1, dim=1)
+        return ratios
 
     def settle(self, level: _Level) -> None:
         """Turn the level's sum of normals into answers, and hand it on to shallower depths."""
         if level.total is None:
             return
         parts = [
-            combined(level.total[:, : number + 1], self._coefficients[number])
+            combined(level.total[: number + 1], self._coefficients[number])
             for number in range(level.first, level.last)
         ]
         sums = zip(level.answers, parts, strict=True) if level.answers else ()
@@ -170,31 +193,34 @@ class _Ladder:
         """
         vector, above = self._vectors[number], number - self._n_inputs
         if self._directions is None:
-            size = len(self._vectors)
-            self._directions = vector.new_zeros(vector.shape[0], size, vector.shape[2])
+            self._directions = vector.new_zeros(len(self._vectors), *vector.shape)
         if number == 0:
             size = norms(vector)
-            self._directions[:, :1] = vector / size.clamp_min(torch.finfo(vector.dtype).tiny)
-            self._coefficients[0] = size
+            self._directions[0] = vector / size.clamp_min(torch.finfo(vector.dtype).tiny)
+            self._coefficients[0] = size[None]
             return
-        change = vector - self._vectors[above] if above >= 0 else vector
-        parts, direction, rest, _ = orthogonalised(
-            change, norms(change), self._directions[:, :number]
-        )
+        near, start, ratio = None, None, self._ratios[number]
         if above >= 0:
-            parts[:, : above + 1] += self._coefficients[above]
-        self._directions[:, number : number + 1] = direction
-        self._coefficients[number] = torch.cat([parts, rest], dim=1)
+            near, start = self._vectors[above], self._coefficients[above]
+            if ratio is not None:
+                near, start = near * ratio, start * ratio
+        change = vector if near is None else vector - near
+        parts, self._directions[number], rest, _ = split(
+            change, norms(change), self._directions[:number]
+        )
+        if start is not None:
+            parts[: above + 1] += start
+        self._coefficients[number] = torch.cat([parts, rest[None]])
 
 
 def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterator[Tensor]:
-    """Yield the normals of the basis, layer by layer, ``(path, vector, width)``."""
+    """Yield the normals of the basis, layer by layer, ``(vector, path, 1, width)``."""
     stream = source.stream.child("ladder")
     size = n_vectors * source.width
     layers = min(source.depth, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
     for part, start in enumerate(range(0, source.depth, layers)):
         count = min(layers, source.depth - start)
         flat = stream.normals(sample.first_path, sample.n_paths, count * size, part)
-        slab = flat.unflatten(1, (count, n_vectors, source.width)).to(sample.device)
-        for layer in slab.unbind(1):
-            yield layer.to(sample.dtype)
+        slab = flat.unflatten(1, (count, n_vectors, 1, source.width)).to(sample.device)
+        by_layer = slab.permute(1, 2, 0, 3, 4)
+        yield from by_layer.to(sample.dtype, memory_format=torch.contiguous_format).unbind()

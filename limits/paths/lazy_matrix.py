@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.paths.gram_schmidt import combined, norms, orthogonalised, products
+from limits.paths.gram_schmidt import combined, norms, split
 
 __all__ = ["Answered", "LazyMatrix"]
 
@@ -14,59 +14,42 @@ __all__ = ["Answered", "LazyMatrix"]
 class Rows:
     """Orthonormal directions that were asked, and what the matrix answered to them.
 
-    One row for every question, whatever its rank: a question that adds no direction on some
-    paths has a zero row there, so that shapes, and with them the order of every sum, do not
-    depend on the data. Rows that are zero on all paths are not stored.
+    On paths where a question adds no direction its row is zero, so that shapes do not depend on
+    the data; rows that are zero on all paths are left out.
     """
 
-    __slots__ = ("_answers", "_directions", "_rows", "count")
+    __slots__ = ("_answers", "_directions", "_stacked")
 
     def __init__(self) -> None:
-        self.count = 0
-        self._rows: list[tuple[int, Tensor, Tensor]] = []
-        self._directions: Tensor | None = None
-        self._answers: Tensor | None = None
+        self._directions: list[Tensor] = []
+        self._answers: list[Tensor] = []
+        self._stacked: tuple[Tensor, Tensor] | None = None
 
-    @property
-    def empty(self) -> bool:
-        """Whether no direction is known on any path."""
-        return not self._rows
+    def __bool__(self) -> bool:
+        return bool(self._directions)
 
     def append(self, direction: Tensor, answer: Tensor) -> None:
         """Add a row, each of shape ``(path, 1, width)``."""
-        self._rows.append((self.count, direction, answer))
-        self.count += 1
-        self._directions = None
-
-    def append_zero(self) -> None:
-        """Add a row that is zero on all paths."""
-        self.count += 1
-        self._directions = None
+        self._directions.append(direction)
+        self._answers.append(answer)
+        self._stacked = None
 
     def stacked(self) -> tuple[Tensor, Tensor]:
-        """Return directions and answers, ``(path, question, width)``.
-
-        A single row stands alone: adding zeros to one number changes no bit.
-        """
-        if len(self._rows) == 1:
-            return self._rows[0][1:]
-        if self._directions is None or self._answers is None:
-            zero = torch.zeros_like(self._rows[0][1])
-            directions, answers = [zero] * self.count, [zero] * self.count
-            for number, direction, answer in self._rows:
-                directions[number], answers[number] = direction, answer
-            self._directions, self._answers = torch.cat(directions, 1), torch.cat(answers, 1)
-            self._rows = [
-                (number, self._directions[:, number : number + 1], self._answers[:, number, None])
-                for number, _, _ in self._rows
-            ]
-        return self._directions, self._answers
+        """Return directions and answers, ``(row, path, 1, width)``."""
+        if self._stacked is None:
+            if len(self._directions) == 1:
+                self._stacked = self._directions[0][None], self._answers[0][None]
+            else:
+                self._stacked = torch.stack(self._directions), torch.stack(self._answers)
+                # The rows live on as parts of the stack, not beside it.
+                self._directions, self._answers = (list(each.unbind()) for each in self._stacked)
+        return self._stacked
 
     def of_paths(self, start: int, stop: int) -> "Rows":
         """Return the rows of some of the paths."""
         part = Rows()
-        part.count = self.count
-        part._rows = [(k, q[start:stop], y[start:stop]) for k, q, y in self._rows]
+        part._directions = [direction[start:stop] for direction in self._directions]
+        part._answers = [answer[start:stop] for answer in self._answers]
         return part
 
 
@@ -140,16 +123,15 @@ class LazyMatrix:
         number = self._answered.count
         self._answered.count += 1
         size = norms(u)
-        if own.empty:
+        if own:
+            known, answers = own.stacked()
+            parts, direction, rest, found = split(u, size, known)
+            told = combined(answers, parts)
+            if not found:
+                return told
+        else:
             told, rest = None, size
             direction = u / size.clamp_min(torch.finfo(u.dtype).tiny)
-        else:
-            known, answers = own.stacked()
-            coefficients, direction, rest, found = orthogonalised(u, size, known)
-            told = combined(answers, coefficients)
-            if not found:
-                own.append_zero()
-                return told
         # What is not finite must not be remembered: later questions are no part of it.
         direction.nan_to_num_(0.0)
         answer = _conditioned(self._normals(number), direction, other)
@@ -159,10 +141,10 @@ class LazyMatrix:
 
 def _conditioned(normals: Tensor, direction: Tensor, other: Rows) -> Tensor:
     """Return the answer to a new direction, given the answers to those of the other side."""
-    if other.empty:
+    if not other:
         return normals
     known, answers = other.stacked()
-    if known.shape[1] == 1:
-        gap = (answers * direction - known * normals).sum(dim=-1, keepdim=True)
-        return torch.addcmul(normals, known, gap)
-    return normals + combined(known, products(answers, direction) - products(known, normals))
+    gaps = (answers * direction - known * normals).sum(dim=-1, keepdim=True)
+    for row, gap in zip(known, gaps, strict=True):
+        normals = torch.addcmul(normals, row, gap)
+    return normals
