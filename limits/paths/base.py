@@ -130,8 +130,7 @@ class WeightPath(ABC):
         check_dtype(dtype)
         place = checked_device(device)
         draw = None
-        if lazy:
-            self._check_lazy()
+        if self._is_lazy(lazy):
             draw = LazyDraw(
                 depth=depth, n_paths=n_paths, width=self.width, dtype=dtype, device=place
             )
@@ -147,12 +146,15 @@ class WeightPath(ABC):
             lazy=draw,
         )
 
-    def _check_lazy(self) -> None:
-        if not self.independent_gaussian:
+    def _is_lazy(self, lazy: bool) -> bool:
+        if not isinstance(lazy, bool):
+            raise LimitsError(f"lazy must be True or False, found {lazy!r}.")
+        if lazy and not self.independent_gaussian:
             raise LimitsError(
                 f"{type(self).__name__} has no lazy draws: the unseen part of a matrix is known "
                 "only for independent Gaussian layers. Use BrownianPath, or leave out lazy=True."
             )
+        return lazy
 
     @abstractmethod
     def source(self, *, depth: int, seed: int, role: str) -> Source:

@@ -259,9 +259,14 @@ class _Range:
         source, draw = self._source, self._draw
         layers = min(source.slab_layers, source.depth - slab * source.slab_layers)
         slabs = -(-source.depth // source.slab_layers)
+        # Streams start at whole blocks of paths, a range may not.
+        skipped = self.first % BLOCK
         flat = source.stream.normals(
-            self.first, self.count, layers * source.width, slab + slabs * number
-        )
+            self.first - skipped,
+            self.count + skipped,
+            layers * source.width,
+            slab + slabs * number,
+        )[skipped:]
         by_layer = flat.unflatten(1, (layers, 1, source.width)).transpose(0, 1)
         normals = by_layer.to(draw.device, draw.dtype, memory_format=torch.contiguous_format)
         # A row takes its normals and a direction of the same size.

@@ -15,7 +15,7 @@ from limits.paths.sample import WeightSample
 
 __all__ = ["Answer", "ladder_answers"]
 
-_NORMALS_PER_PATH = 2**13
+_NORMALS_PER_PATH = 2**12
 """Numbers a path draws at once. Part of the definition of the streams, as that of a draw."""
 
 Question = Callable[[int], tuple[State, Exponents]]
@@ -222,5 +222,5 @@ def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterat
         count = min(layers, source.depth - start)
         flat = stream.normals(sample.first_path, sample.n_paths, count * size, part)
         slab = flat.unflatten(1, (count, n_vectors, 1, source.width)).to(sample.device)
-        by_layer = slab.permute(1, 2, 0, 3, 4)
-        yield from by_layer.to(sample.dtype, memory_format=torch.contiguous_format).unbind()
+        for layer in slab.permute(1, 2, 0, 3, 4).unbind():
+            yield layer.to(sample.dtype, memory_format=torch.contiguous_format)
