@@ -136,6 +136,7 @@ class _Ladder:
         self._coefficients: list[Tensor] = [torch.empty(0)] * size
         self._ratios: list[Tensor | None] = [None] * size
         self._directions: Tensor | None = None
+        self._rows: Sequence[Tensor] = ()
 
     def ask(self, fine: int, question: Question) -> None:
         """Bring the vectors and their basis up to the fine layer that comes next."""
@@ -176,7 +177,7 @@ class _Ladder:
         if level.total is None:
             return
         parts = [
-            combined(level.total[: number + 1], self._coefficients[number])
+            combined(level.total[: number + 1].unbind(), self._coefficients[number].unbind())
             for number in range(level.first, level.last)
         ]
         sums = zip(level.answers, parts, strict=True) if level.answers else ()
@@ -194,6 +195,7 @@ class _Ladder:
         vector, above = self._vectors[number], number - self._n_inputs
         if self._directions is None:
             self._directions = vector.new_zeros(len(self._vectors), *vector.shape)
+            self._rows = self._directions.unbind()
         if number == 0:
             size = norms(vector)
             self._directions[0] = vector / size.clamp_min(torch.finfo(vector.dtype).tiny)
@@ -205,12 +207,13 @@ class _Ladder:
             if ratio is not None:
                 near, start = near * ratio, start * ratio
         change = vector if near is None else vector - near
-        parts, self._directions[number], rest, _ = split(
-            change, norms(change), self._directions[:number]
-        )
+        stack = self._directions[:number]
+        parts, direction, rest = split(change, norms(change), self._rows[:number], stack)
+        self._directions[number] = 0.0 if direction is None else direction
+        row = torch.stack([*parts, rest if direction is not None else torch.zeros_like(rest)])
         if start is not None:
-            parts[: above + 1] += start
-        self._coefficients[number] = torch.cat([parts, rest[None]])
+            row[: above + 1] += start
+        self._coefficients[number] = row
 
 
 def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterator[Tensor]:

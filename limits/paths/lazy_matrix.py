@@ -16,40 +16,41 @@ class Rows:
 
     On paths where a question adds no direction its row is zero, so that shapes do not depend on
     the data; rows that are zero on all paths are left out.
+
+    Attributes
+    ----------
+    directions, answers : list of Tensor
+        Each of shape ``(path, 1, width)``.
     """
 
-    __slots__ = ("_answers", "_directions", "_stacked")
+    __slots__ = ("_stacks", "answers", "directions")
 
     def __init__(self) -> None:
-        self._directions: list[Tensor] = []
-        self._answers: list[Tensor] = []
-        self._stacked: tuple[Tensor, Tensor] | None = None
-
-    def __bool__(self) -> bool:
-        return bool(self._directions)
+        self.directions: list[Tensor] = []
+        self.answers: list[Tensor] = []
+        self._stacks: tuple[Tensor, Tensor] | None = None
 
     def append(self, direction: Tensor, answer: Tensor) -> None:
-        """Add a row, each of shape ``(path, 1, width)``."""
-        self._directions.append(direction)
-        self._answers.append(answer)
-        self._stacked = None
+        """Add a row."""
+        self.directions.append(direction)
+        self.answers.append(answer)
+        self._stacks = None
 
-    def stacked(self) -> tuple[Tensor, Tensor]:
-        """Return directions and answers, ``(row, path, 1, width)``."""
-        if self._stacked is None:
-            if len(self._directions) == 1:
-                self._stacked = self._directions[0][None], self._answers[0][None]
-            else:
-                self._stacked = torch.stack(self._directions), torch.stack(self._answers)
-                # The rows live on as parts of the stack, not beside it.
-                self._directions, self._answers = (list(each.unbind()) for each in self._stacked)
-        return self._stacked
+    def stacks(self) -> tuple[Tensor, Tensor]:
+        """Return directions and answers, ``(row, path, 1, width)``, or the one row itself."""
+        if len(self.directions) == 1:
+            return self.directions[0], self.answers[0]
+        if self._stacks is None:
+            self._stacks = torch.stack(self.directions), torch.stack(self.answers)
+            # The rows live on as parts of the stack, not beside it.
+            self.directions, self.answers = (list(each.unbind()) for each in self._stacks)
+        return self._stacks
 
     def of_paths(self, start: int, stop: int) -> "Rows":
         """Return the rows of some of the paths."""
         part = Rows()
-        part._directions = [direction[start:stop] for direction in self._directions]
-        part._answers = [answer[start:stop] for answer in self._answers]
+        part.directions = [direction[start:stop] for direction in self.directions]
+        part.answers = [answer[start:stop] for answer in self.answers]
         return part
 
 
@@ -123,11 +124,10 @@ class LazyMatrix:
         number = self._answered.count
         self._answered.count += 1
         size = norms(u)
-        if own:
-            known, answers = own.stacked()
-            parts, direction, rest, found = split(u, size, known)
-            told = combined(answers, parts)
-            if not found:
+        if own.directions:
+            parts, direction, rest = split(u, size, own.directions, own.stacks()[0])
+            told = combined(own.answers, parts)
+            if direction is None:
                 return told
         else:
             told, rest = None, size
@@ -141,10 +141,10 @@ class LazyMatrix:
 
 def _conditioned(normals: Tensor, direction: Tensor, other: Rows) -> Tensor:
     """Return the answer to a new direction, given the answers to those of the other side."""
-    if not other:
+    if not other.directions:
         return normals
-    known, answers = other.stacked()
-    gaps = (answers * direction - known * normals).sum(dim=-1, keepdim=True)
-    for row, gap in zip(known, gaps, strict=True):
+    known, answers = other.stacks()
+    gaps = torch.addcmul(answers * direction, known, normals, value=-1).sum(dim=-1, keepdim=True)
+    for row, gap in zip(other.directions, gaps.unbind() if gaps.ndim > 3 else (gaps,), strict=True):
         normals = torch.addcmul(normals, row, gap)
     return normals
