@@ -106,8 +106,8 @@ class _Level:
     answers: list[Tensor] = field(default_factory=list)
 
     def add(self, normals: Tensor) -> None:
-        """Add normals of the basis, ``(vector, path, 1, width)``, to the running sum."""
-        mine = normals[: self.last]
+        """Add normals of the basis, ``(path, vector, 1, width)``, to the running sum."""
+        mine = normals[:, : self.last]
         if self.total is None:
             self.total, self.owned = mine, False
         elif self.owned:
@@ -177,7 +177,7 @@ class _Ladder:
         if level.total is None:
             return
         parts = [
-            combined(level.total[: number + 1].unbind(), self._coefficients[number].unbind())
+            combined(level.total[:, : number + 1].unbind(1), self._coefficients[number].unbind())
             for number in range(level.first, level.last)
         ]
         sums = zip(level.answers, parts, strict=True) if level.answers else ()
@@ -209,7 +209,8 @@ class _Ladder:
         change = vector if near is None else vector - near
         stack = self._directions[:number]
         parts, direction, rest = split(change, norms(change), self._rows[:number], stack)
-        self._directions[number] = 0.0 if direction is None else direction
+        if number + 1 < len(self._vectors):
+            self._directions[number] = 0.0 if direction is None else direction
         row = torch.stack([*parts, rest if direction is not None else torch.zeros_like(rest)])
         if start is not None:
             row[: above + 1] += start
@@ -217,7 +218,7 @@ class _Ladder:
 
 
 def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterator[Tensor]:
-    """Yield the normals of the basis, layer by layer, ``(vector, path, 1, width)``."""
+    """Yield the normals of the basis, layer by layer, ``(path, vector, 1, width)``."""
     stream = source.stream.child("ladder")
     size = n_vectors * source.width
     layers = min(source.depth, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
@@ -225,5 +226,5 @@ def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterat
         count = min(layers, source.depth - start)
         flat = stream.normals(sample.first_path, sample.n_paths, count * size, part)
         slab = flat.unflatten(1, (count, n_vectors, 1, source.width)).to(sample.device)
-        for layer in slab.permute(1, 2, 0, 3, 4).unbind():
-            yield layer.to(sample.dtype, memory_format=torch.contiguous_format)
+        for layer in slab.unbind(1):
+            yield layer.to(sample.dtype)
