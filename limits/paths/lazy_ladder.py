@@ -1,5 +1,6 @@
 """All depths of a study in one pass over a lazy draw, with nothing remembered between layers."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -11,6 +12,7 @@ from limits._typing import Exponents, State
 from limits.exceptions import LimitsError
 from limits.paths.gram_schmidt import combined, norms, split
 from limits.paths.lazy_draw import LazySource
+from limits.paths.lazy_matrix import LazyMatrix
 from limits.paths.sample import WeightSample
 
 __all__ = ["Answer", "ladder_answers"]
@@ -70,15 +72,41 @@ def ladder_answers(
         raise LimitsError("a dense draw is read with sample.coupled(depths). Use lazy=True.")
     sample.lazy.spend(source.role, sample.first_path, sample.n_paths)
     ladder = _Ladder(sorted(set(depths)), source.depth, n_inputs)
-    for fine, normals in enumerate(_normals(sample, source, len(ladder.levels) * n_inputs)):
+    if ladder.alternates:
+        yield from _in_pairs(sample, source, ladder, question)
+        return
+    for fine, normals in enumerate(_normals(sample, source, source.depth, ladder.size)):
         ladder.ask(fine, question)
         ladder.levels[-1].add(normals)
-        for level in reversed(ladder.levels):
-            if (fine + 1) % level.ratio == 0:
-                ladder.settle(level)
-                product = torch.cat(level.answers, dim=1) if n_inputs > 1 else level.answers[0]
-                yield Answer(level.depth, fine // level.ratio, product * source.scale)
-                level.answers = []
+        yield from ladder.closed(fine, source.scale)
+
+
+def _in_pairs(
+    sample: WeightSample, source: LazySource, ladder: "_Ladder", question: Question
+) -> Iterator[Answer]:
+    """Draw for two fine layers at once, of which only the deepest network sees each alone.
+
+    With normals x and y of two layers along the shallower networks' directions, these need the
+    sum x + y only. The difference x - y, independent of it, is asked by the deepest network for
+    one combination a layer: it is a lazy Gaussian matrix in its turn.
+    """
+    *shallower, deepest = ladder.levels
+    above, n_inputs = deepest.first, deepest.last - deepest.first
+    size = above + 4 * n_inputs
+    for pair, normals in enumerate(_normals(sample, source, source.depth // 2, size)):
+        rows = normals.unbind(1)
+        differences = rows[above : above + 2 * n_inputs]
+        difference = LazyMatrix(differences.__getitem__)
+        for half, sign in enumerate((1, -1)):
+            fine = 2 * pair + half
+            ladder.ask(fine, question)
+            start = above + (2 + half) * n_inputs
+            own = rows[start : start + n_inputs]
+            product = ladder.deepest_answer(rows[:above], own, difference, sign)
+            yield Answer(deepest.depth, fine, product * (source.scale * math.sqrt(0.5)))
+        for parent in deepest.parents:
+            parent.add(normals[:, :above])
+        yield from ladder.closed(2 * pair + 1, source.scale * math.sqrt(2), shallower)
 
 
 @dataclass(slots=True)
@@ -124,7 +152,7 @@ class _Ladder:
             _Level(depth, finest // depth, k * n_inputs, (k + 1) * n_inputs)
             for k, depth in enumerate(depths)
         ]
-        size = len(depths) * n_inputs
+        self.size = size = len(depths) * n_inputs
         if depths[-1] != finest:
             # Nobody asks the finest layers themselves; they only collect normals.
             self.levels.append(_Level(finest, 1, size, size))
@@ -137,6 +165,16 @@ class _Ladder:
         self._ratios: list[Tensor | None] = [None] * size
         self._directions: Tensor | None = None
         self._rows: Sequence[Tensor] = ()
+
+    @property
+    def alternates(self) -> bool:
+        """Whether only the deepest network's vectors change between layers 2 k and 2 k + 1.
+
+        And there are so many others that it pays to draw for both layers at once.
+        """
+        *shallower, deepest = self.levels
+        even = all(level.ratio % 2 == 0 for level in shallower)
+        return even and deepest.last > deepest.first > 2 * self._n_inputs
 
     def ask(self, fine: int, question: Question) -> None:
         """Bring the vectors and their basis up to the fine layer that comes next."""
@@ -186,6 +224,35 @@ class _Ladder:
             parent.add(level.total)
         level.total = None
 
+    def closed(
+        self, fine: int, scale: float, levels: "Sequence[_Level] | None" = None
+    ) -> Iterator[Answer]:
+        """Yield the answers of the levels whose interval ends with a fine layer."""
+        for level in reversed(self.levels if levels is None else levels):
+            if (fine + 1) % level.ratio == 0:
+                self.settle(level)
+                if level.answers:
+                    product = level.answers[0]
+                    if self._n_inputs > 1:
+                        product = torch.cat(level.answers, dim=1)
+                    yield Answer(level.depth, fine // level.ratio, product * scale)
+                    level.answers = []
+
+    def deepest_answer(
+        self, shared: Sequence[Tensor], own: Sequence[Tensor], difference: LazyMatrix, sign: int
+    ) -> State:
+        """Return sqrt(2) times the standardised answers of one layer of a pair."""
+        deepest, above = self.levels[-1], len(shared)
+        answers, combinations = [], []
+        for number in range(deepest.first, deepest.last):
+            row = self._coefficients[number]
+            weights = [*row[:above].unbind(), *(row[above:] * math.sqrt(2)).unbind()]
+            answers.append(combined([*shared, *own[: len(row) - above]], weights))
+            combinations.append(row[:above, :, :, 0].permute(1, 2, 0).contiguous())
+        product = answers[0] if len(answers) == 1 else torch.cat(answers, dim=1)
+        asked = combinations[0] if len(answers) == 1 else torch.cat(combinations, dim=1)
+        return product.add_(difference.mv(asked), alpha=sign)
+
     def _place(self, number: int) -> None:
         """Find the direction that a vector adds to those before it, and its coefficients.
 
@@ -217,14 +284,17 @@ class _Ladder:
         self._coefficients[number] = row
 
 
-def _normals(sample: WeightSample, source: LazySource, n_vectors: int) -> Iterator[Tensor]:
-    """Yield the normals of the basis, layer by layer, ``(path, vector, 1, width)``."""
+def _normals(sample: WeightSample, source: LazySource, count: int, n_rows: int) -> Iterator[Tensor]:
+    """Yield standard normals for one layer, or pair of layers, after the other.
+
+    Shape ``(path, row, 1, width)`` each.
+    """
     stream = source.stream.child("ladder")
-    size = n_vectors * source.width
-    layers = min(source.depth, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
-    for part, start in enumerate(range(0, source.depth, layers)):
-        count = min(layers, source.depth - start)
-        flat = stream.normals(sample.first_path, sample.n_paths, count * size, part)
-        slab = flat.unflatten(1, (count, n_vectors, 1, source.width)).to(sample.device)
+    size = n_rows * source.width
+    held = min(count, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
+    for part, start in enumerate(range(0, count, held)):
+        layers = min(held, count - start)
+        flat = stream.normals(sample.first_path, sample.n_paths, layers * size, part)
+        slab = flat.unflatten(1, (layers, n_rows, 1, source.width)).to(sample.device)
         for layer in slab.unbind(1):
             yield layer.to(sample.dtype)

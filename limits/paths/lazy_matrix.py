@@ -5,7 +5,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from limits._typing import State
 from limits.paths.gram_schmidt import combined, norms, split
 
 __all__ = ["Answered", "LazyMatrix"]
@@ -74,7 +73,7 @@ class Answered:
 
 
 class LazyMatrix:
-    """A batch of square matrices W with i.i.d. Gaussian entries, known by what they answered.
+    """A batch of matrices W with i.i.d. Gaussian entries, known by what they answered.
 
     Given orthonormal right directions Q with Y = W Q and left directions P with Z = W^T P, the
     block (I - P P^T) W (I - Q Q^T) is independent of everything that was asked, whatever the
@@ -87,7 +86,7 @@ class LazyMatrix:
     ----------
     normals : callable
         ``normals(number)`` -> the normals of a question, ``(path, 1, width)``, with the standard
-        deviation of the entries.
+        deviation of the entries. Width is that of the answer.
     answered : Answered, optional
         What was asked before; new questions are added to it.
 
@@ -107,20 +106,20 @@ class LazyMatrix:
         self._normals = normals
         self._answered = Answered() if answered is None else answered
 
-    def mv(self, u: State) -> State:
-        """Return W u."""
+    def mv(self, u: Tensor) -> Tensor:
+        """Return W u, for u of shape ``(path, input, width)``."""
         return self._ask(u, self._answered.right, self._answered.left)
 
-    def rmv(self, p: State) -> State:
-        """Return W^T p."""
+    def rmv(self, p: Tensor) -> Tensor:
+        """Return W^T p, for p of shape ``(path, input, width)``."""
         return self._ask(p, self._answered.left, self._answered.right)
 
-    def _ask(self, u: State, own: Rows, other: Rows) -> State:
+    def _ask(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
         if u.shape[1] == 1:
             return self._ask_one(u, own, other)
         return torch.cat([self._ask_one(each, own, other) for each in u.split(1, dim=1)], dim=1)
 
-    def _ask_one(self, u: State, own: Rows, other: Rows) -> State:
+    def _ask_one(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
         number = self._answered.count
         self._answered.count += 1
         size = norms(u)
