@@ -119,10 +119,10 @@ def test_single_and_double_precision_measure_the_same_lazy_errors():
     assert np.allclose(single, double, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("width", "n_paths"), [(8, 4000), (40, 2000)])
+@pytest.mark.parametrize(("width", "n_paths"), [(8, 2000), (40, 1000)])
 def test_coupled_lazy_networks_have_the_exact_strong_error(width, n_paths):
     # E|h_L - h_L'|^2 = (1 + 1/L')^L' - (1 + 1/L)^L. Over eight seeds the largest of the six
-    # distances lay in SPREAD8 and SPREAD40.
+    # distances lay in [0.7, 2.8] and [0.8, 2.6], the relative errors were below 0.028 and 0.013.
     depths = (4, 8, 16, 32, 64, 128)
     h0 = torch.ones(1, width, dtype=torch.float64) / math.sqrt(width)
     result = study(LINEAR, width, depths=depths, reference=256, n_paths=n_paths, h0=h0)
@@ -154,9 +154,9 @@ def test_lazy_and_dense_draws_have_the_same_law(width):
     lazy = coupled_norms(width, lazy=True, seed=0)
     dense = coupled_norms(width, lazy=False, seed=1)
     for name, values in lazy.items():
-        # Smallest p-values over eight pairs of seeds: SPREADKS.
+        # Over eight pairs of seeds the smallest of 24 p-values was 0.076 (d = 8), 0.063 (d = 40).
         assert ks_2samp(values.numpy(), dense[name].numpy()).pvalue > 0.01
-    # E<h_L, h_L'> = E|h_L|^2 = (1 + 1/L)^L for L | L'; over eight seeds within SPREADX.
+    # E<h_L, h_L'> = E|h_L|^2 = (1 + 1/L)^L for L | L'; over eight seeds at most 2.4.
     for values in (lazy, dense):
         assert abs(standard_errors_from(values["product"], (1 + 1 / 8) ** 8)) < 4
         assert abs(standard_errors_from(values["norm"] ** 2, (1 + 1 / 64) ** 64)) < 4
@@ -189,7 +189,7 @@ def test_lazy_studies_of_every_kind_agree_with_dense_ones_in_law(
     lazy, dense = (study(net, n_paths=600, lazy=lazy, **changes) for lazy in (True, False))
     assert lazy.reference == dense.reference
     for one, other in zip(lazy.errors, dense.errors, strict=True):
-        # Over eight seeds the largest distance was SPREADKIND.
+        # Over eight seeds the largest distance of all these cases was 2.5.
         spread = math.hypot(one.standard_error, other.standard_error)
         assert abs(one.value - other.value) <= 4 * spread + 1e-12
 
@@ -201,7 +201,7 @@ def test_the_last_network_equals_the_solver_that_is_it():
 
 
 def test_a_lazy_study_measures_order_one_half():
-    # Over eight seeds the order lay in SPREADORDER.
+    # Over eight seeds the order lay in [0.503, 0.523], its interval was at most 0.024 wide.
     result = study(
         limits.ResNet("tanh"), 20, depths=(8, 16, 32, 64, 128), reference=1024, n_paths=256
     )
