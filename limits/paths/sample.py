@@ -15,6 +15,7 @@ from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
 from limits.parallel import balanced, map_chunks
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import DenseIncrement, Layer
+from limits.paths.lazy_draw import LazyDraw, LazySource
 from limits.paths.sources import Source
 from limits.paths.torchsde_noise import GridBrownian, brownian_of
 from limits.randomness import BLOCK
@@ -46,6 +47,8 @@ class WeightSample:
         Depth at which the numbers were drawn, a multiple of `depth`.
     first_path : int
         Number of the first path, a multiple of sixteen; not zero for a part of a draw.
+    lazy : LazyDraw or None
+        What a lazy draw was asked so far, shared by all its views; None for a dense draw.
     """
 
     path: "WeightPath"
@@ -57,6 +60,7 @@ class WeightSample:
     role: Literal["outer", "inner"]
     drawn_depth: int
     first_path: int = 0
+    lazy: LazyDraw | None = None
 
     @property
     def width(self) -> int:
@@ -66,6 +70,10 @@ class WeightSample:
     @cached_property
     def source(self) -> Source:
         """The numbers behind the draw."""
+        if self.lazy is not None:
+            role = f"{self.role}/lazy"
+            stream = self.path.stream(seed=self.seed, role=role, depth=self.drawn_depth)
+            return LazySource(stream, self.width, self.drawn_depth, self.role, self.lazy)
         return self.path.source(depth=self.drawn_depth, seed=self.seed, role=self.role)
 
     @cached_property
@@ -73,6 +81,11 @@ class WeightSample:
         """Short name of the draw, the same at every depth it is read at."""
         digest = hashlib.sha256(self.source.name.encode()).hexdigest()[:8]
         return f"{digest}+{self.first_path}" if self.first_path else digest
+
+    @property
+    def serves_once(self) -> bool:
+        """Whether this is a lazy draw that keeps nothing, and can be asked in one call only."""
+        return self.lazy is not None and not self.lazy.remembers
 
     @cached_property
     def inner(self) -> "WeightSample":
@@ -189,7 +202,8 @@ class WeightSample:
         """
         if chunk is None:
             held = self.source.bytes_per_path
-            chunk = min(_MATRIX_ENTRIES // self.width**2, _CHUNK_BYTES // held)
+            entries = self.width if self.lazy else self.width**2
+            chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // held)
         elif isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
             raise ShapeError(
                 f"chunk must be a positive number of paths, found {chunk!r}. Leave it out, or "
@@ -223,6 +237,8 @@ class WeightSample:
     @property
     def increments(self) -> Tensor:
         """All increments dX_k, shape ``(layer, path, width, width)``, acting on columns."""
+        if self.lazy is not None:
+            self.source.open(self.first_path, self.n_paths)
         n_bytes = self.depth * self.n_paths * self.width**2 * self.dtype.itemsize
         try:
             stacked = torch.empty(
