@@ -72,7 +72,9 @@ def map_chunks(
     with _one_thread():
         if workers == 1:
             return [function(first, count) for first, count in ranges]
-        executor = ThreadPoolExecutor(workers)
+        # MKL's Fourier transforms go by the limit of the thread they run on, and a new thread has
+        # none: their bits and their speed would depend on it.
+        executor = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
         try:
             futures = [executor.submit(function, first, count) for first, count in ranges]
             return [future.result() for future in futures]

@@ -20,6 +20,7 @@ from limits.sweeps.executors import executor_for
 class Config:
     widths: tuple[int, ...] = (4, 8, 16)
     draws: int = 10
+    pause: float = 0.0
 
 
 def axes(config):
@@ -28,14 +29,21 @@ def axes(config):
 
 def task(config, *, seed, width, draw, progress):
     progress(1, 2, "half way")
-    # Not a field of Config, so that a slow run asks the same question as a fast one.
-    time.sleep(float(os.environ.get("SURVIVOR_SECONDS", "0")))
+    # The variable is no field of Config, so that a slow run asks the same as a fast one.
+    time.sleep(float(os.environ.get("SURVIVOR_SECONDS", config.pause)))
     normals = Stream(seed, "survivor").normals(0, 1, 4096, 0)[0].double()
     # A sum over many numbers depends on the number of torch threads, so it would tell.
     product = torch.outer(normals[:64], normals).sum()
+    # So does a product of numpy on the number of BLAS threads.
+    square = normals.reshape(64, 64).numpy()
     values = (width * normals[:8]).numpy()
     return xarray.Dataset(
-        {"value": ("entry", values), "total": float(product), "name": f"w{width}"}
+        {
+            "value": ("entry", values),
+            "total": float(product),
+            "power": float(np.linalg.matrix_power(square, 5).sum()),
+            "name": f"w{width}",
+        }
     )
 
 

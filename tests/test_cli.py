@@ -248,7 +248,7 @@ def test_ctrl_c_ends_with_a_plain_sentence_and_status_130(experiments, said):
     assert main(["run", "slow"]) == 130
     _, err = said()
     assert err.startswith("0 of 2 tasks of slow are finished and kept in figures/runs/slow-laptop-")
-    assert "Go on with: limits run slow Stopped by Ctrl-C." in err
+    assert "run slow Stopped by Ctrl-C." in err
     assert not list(Path("figures").rglob("*.nc"))
     assert not list(Path("figures").rglob("*.partial"))
 

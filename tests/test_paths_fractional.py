@@ -240,6 +240,19 @@ def test_first_paths_of_a_longer_draw_are_the_same(width: int) -> None:
     assert torch.equal(few, many[:, :5])
 
 
+@pytest.mark.parametrize("depth", [32, 64, 1000])
+def test_threads_change_no_bit(depth: int) -> None:
+    threads = torch.get_num_threads()
+    draws = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        sample = limits.FractionalPath(2, hurst=0.7).sample(depth=depth, n_paths=48, seed=0)
+        draws.append(sample.increments)
+    torch.set_num_threads(threads)
+    assert torch.equal(draws[0], draws[1])
+    assert torch.equal(draws[0], draws[2])
+
+
 def test_single_precision_reads_the_same_path() -> None:
     path, net = limits.FractionalPath(4, hurst=0.7), limits.ResNet("tanh")
     h0 = torch.linspace(-1, 1, 4, dtype=torch.float64)[None]

@@ -4,7 +4,9 @@ import concurrent.futures
 
 import numpy as np
 import pytest
+import torch
 import xarray
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from limits.exceptions import ExperimentError
 from limits.sweeps import ProcessWorkers, run
@@ -34,6 +36,19 @@ def test_the_order_of_tasks_changes_no_bit(alone):
     xarray.testing.assert_identical(
         without_times(ordered).drop_attrs(deep=False), expected.drop_attrs(deep=False)
     )
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_of_the_process_change_no_bit_and_are_given_back(alone, threads):
+    before = torch.get_num_threads()
+    with threadpool_limits(threads):
+        torch.set_num_threads(threads)
+        dataset = run(survivor(), Config(), seed=0)
+        assert torch.get_num_threads() == threads
+        pools = [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+        assert set(pools) == {threads}
+    torch.set_num_threads(before)
+    xarray.testing.assert_identical(without_times(dataset), alone)
 
 
 def test_costly_tasks_start_first(tmp_path):
@@ -98,13 +113,12 @@ def test_an_experiment_that_cannot_travel_is_refused_before_a_worker_starts():
         run(Local(), Config(), seed=0, executor=ProcessWorkers(1))
 
 
-def test_progress_from_the_inside_reaches_the_parent(monkeypatch):
-    monkeypatch.setenv("SURVIVOR_SECONDS", "1.0")
+def test_progress_from_the_inside_reaches_the_parent():
     fractions = []
     with executor_for(workers=1) as executor:
         run(
             survivor(),
-            Config(widths=(4,), draws=2),
+            Config(widths=(4,), draws=2, pause=1.0),
             seed=0,
             executor=executor,
             progress=lambda done, total, label: fractions.append(done),

@@ -16,6 +16,7 @@ import xarray
 from limits.exceptions import ExperimentError, StoreError
 from limits.sweeps import ProcessWorkers, run
 from limits.sweeps.folder import RunFolder
+from limits.sweeps.status import run_status
 from tests.survivor import Config, survivor, without_times
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -187,6 +188,122 @@ def test_a_task_that_kills_its_worker_is_given_up_by_name_after_three_tries(tmp_
     assert len([each for each in said if "was lost" in each]) == 2
 
 
+def test_workers_that_cannot_be_are_refused():
+    for number in (0, -1, True, 2.5):
+        with pytest.raises(ExperimentError, match="at least one worker"):
+            ProcessWorkers(number)
+    pool = ProcessWorkers(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="make new ProcessWorkers"):
+        pool.submit(abs, -1)
+
+
+class TwoWordsError(Exception):
+    """Pickles, but cannot be read back."""
+
+    def __init__(self, one, two):
+        super().__init__(one)
+
+
+def raise_two_words():
+    raise TwoWordsError("one", "two")
+
+
+def test_an_exception_that_cannot_travel_arrives_as_its_message():
+    with ProcessWorkers(1) as pool, pytest.raises(RuntimeError, match="TwoWordsError: one"):
+        pool.submit(raise_two_words).result(timeout=60)
+
+
+def test_a_script_without_a_main_guard_is_told_about_it(tmp_path):
+    script = tmp_path / "noguard.py"
+    script.write_text(
+        "from limits.sweeps import ProcessWorkers, run\n"
+        "from tests.survivor import Config, survivor\n"
+        "with ProcessWorkers(1) as pool:\n"
+        "    run(survivor(), Config(), seed=0, executor=pool)\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, str(script)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 1
+    assert 'if __name__ == "__main__":' in answer.stderr
+
+
+def test_a_folder_with_another_question_is_refused_and_fresh_starts_over(tmp_path):
+    run(survivor(), Config(draws=1), seed=0, folder=tmp_path)
+    with pytest.raises(ExperimentError, match=r"the configuration \(draws\) changed.*fresh=True"):
+        run(survivor(), Config(draws=2), seed=0, folder=tmp_path)
+    with pytest.raises(ExperimentError, match=r"the seed \(0 to 1\) changed"):
+        run(survivor(), Config(draws=1), seed=1, folder=tmp_path)
+    dataset = run(survivor(), Config(draws=2), seed=0, folder=tmp_path, fresh=True)
+    assert dataset.sizes["draw"] == 2
+    assert (tmp_path / "journal-1.jsonl").is_file()
+
+
+def test_a_chain_of_kept_tasks_names_who_computed_them(tmp_path):
+    for number, draws in enumerate((1, 2, 3)):
+        dataset = run(
+            survivor(),
+            Config(draws=draws),
+            seed=0,
+            folder=tmp_path / f"{number}",
+            keep=tmp_path / f"{number - 1}" if number else None,
+        )
+    # Three tasks of the first run, three of the second, three computed here.
+    assert dataset.attrs["mixed"].count("3 tasks") == 2
+    assert '"draws": 1' in dataset.attrs["mixed"]
+    assert '"draws": 2' in dataset.attrs["mixed"]
+
+
+@pytest.mark.parametrize("text", ["null", "{", '{"axes": 3}', "[]"])
+def test_a_damaged_manifest_is_named_with_what_to_do(tmp_path, text):
+    run(survivor(), Config(draws=1), seed=0, folder=tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(StoreError, match="Move the folder away"):
+        run(survivor(), Config(draws=1), seed=0, folder=tmp_path)
+    with pytest.raises(StoreError, match="Move the folder away"):
+        run_status(tmp_path)
+
+
+def test_strange_lines_in_a_journal_are_passed_over(tmp_path, undisturbed):
+    config = Config(draws=1)
+    run(survivor(), config, seed=0, folder=tmp_path)
+    strange = ['{"event": "done", "task": ["x"]}', "3", '{"event": "session", "time": "abc"}']
+    with (tmp_path / "journal.jsonl").open("a") as journal:
+        journal.write("\n".join([*strange, '{"event": "done"']))
+    assert len(run_status(tmp_path).done) == 3
+    again = run(survivor(), config, seed=0, folder=tmp_path)
+    xarray.testing.assert_identical(without_times(again), undisturbed(config))
+
+
+def test_a_task_that_leaves_the_program_fails_alone():
+    class Leaver(Poison):
+        @staticmethod
+        def task(config, *, seed, draw):
+            if draw == 1:
+                sys.exit(0)
+            return xarray.Dataset({"value": draw})
+
+    with pytest.raises(ExperimentError, match="1 of 4 tasks of poison failed: draw=1: SystemExit"):
+        run(Leaver(), Config(), seed=0)
+
+
+def test_text_and_numbers_do_not_join():
+    class Mixed(Poison):
+        @staticmethod
+        def task(config, *, seed, draw):
+            return xarray.Dataset({"value": "text" if draw == 2 else draw})
+
+    with pytest.raises(ExperimentError, match="'value' is text in task number 2"):
+        run(Mixed(), Config(), seed=0)
+
+
 DAMAGES = {
     "truncated": lambda data: data[: len(data) // 2],
     "emptied": lambda _: b"",
@@ -228,11 +345,11 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(tmp_
     first = start(tmp_path, seconds=0.2, workers=0, draws=40)
     wait_until(lambda: _done(tmp_path))
     with pytest.raises(StoreError, match=f"process {first.pid} on .*limits status"):
-        run(survivor(), Config(), seed=0, folder=tmp_path)
+        run(survivor(), Config(draws=40), seed=0, folder=tmp_path)
     # SIGTERM to a plain script ends it; the lock is free at once.
     first.terminate()
     first.communicate()
-    run(survivor(), Config(), seed=0, folder=tmp_path)
+    run(survivor(), Config(draws=40), seed=0, folder=tmp_path)
 
 
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(tmp_path, undisturbed):
@@ -270,11 +387,9 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run(survivor(), Config(), seed=0, folder=tmp_path / "new", keep=tmp_path)
 
 
-def test_an_interrupt_ends_the_workers_at_once(tmp_path, monkeypatch):
-    monkeypatch.setenv("SURVIVOR_SECONDS", "1.0")
-
+def test_an_interrupt_ends_the_workers_at_once(tmp_path):
     def interrupt(done, total, label):
-        if done >= 1:
+        if _done(tmp_path):
             raise KeyboardInterrupt
 
     pool = ProcessWorkers(2)
@@ -282,7 +397,7 @@ def test_an_interrupt_ends_the_workers_at_once(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(
             survivor(),
-            Config(),
+            Config(pause=1.0),
             seed=0,
             folder=tmp_path,
             executor=pool,

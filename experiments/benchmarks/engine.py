@@ -15,7 +15,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.benchmarks import _paths, _sde
+from limits.experiments.benchmarks import _expectations, _paths, _sde
 from limits.experiments.benchmarks._contest import Contest, peaks, rounds
 
 CITATION = (
@@ -37,6 +37,8 @@ class Config:
         Width of the wide layer.
     fractional_length : int
         Layers of the fractional paths.
+    finest_tolerance : float
+        Of the last infinite-depth expectation.
     repeats : int
         Rounds of every contest.
     threads : int
@@ -50,6 +52,7 @@ class Config:
     n_paths: int = 1000
     wide: int = 1000
     fractional_length: int = 1000
+    finest_tolerance: float = 1e-4
     repeats: int = 5
     threads: int = 2
     rows: tuple[str, ...] = ()
@@ -57,7 +60,14 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        width=8, depth=64, n_paths=64, wide=64, fractional_length=32, repeats=1, threads=1
+        width=8,
+        depth=64,
+        n_paths=64,
+        wide=64,
+        fractional_length=32,
+        finest_tolerance=1e-3,
+        repeats=1,
+        threads=1,
     ),
     "laptop": Config(),
     "paper": Config(repeats=11),
@@ -126,6 +136,16 @@ ROWS = {
         "res-3 forward and backward, lazy: nn.Linear, autograd",
         100,
         lambda c: _paths.gradients(c.width, c.depth),
+    ),
+    "multilevel-1e-3": Row(
+        "infinite-depth E|H| to 1e-3: plain Monte Carlo",
+        1.5,
+        lambda c: _expectations.multilevel(c.width, 1e-3),
+    ),
+    "multilevel-1e-4": Row(
+        "infinite-depth E|H| to 1e-4: plain Monte Carlo",
+        6,
+        lambda c: _expectations.multilevel(c.width, c.finest_tolerance),
     ),
     "fractional": Row(
         "fractional noise: Davies-Harte entry by entry",

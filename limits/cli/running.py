@@ -1,6 +1,7 @@
 """``limits run``: compute, store, draw and judge."""
 
 import shlex
+import sys
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,7 +73,7 @@ def run(arguments: Sequence[str]) -> int:
     """
     request, rest = read_request(arguments)
     names = matching_names(request.name)
-    command = shlex.join(["limits", "run", *arguments])
+    command = _command(arguments)
     if names != (request.name,):
         settings = read_folder(request.name, names, rest)
         _prepare(settings.out)
@@ -84,6 +85,13 @@ def run(arguments: Sequence[str]) -> int:
     with executor_for(workers=settings.workers, dask=settings.dask) as executor:
         session = _Session(settings, executor, command)
         return 0 if _run_one(request.name, experiment, config, session).good else 1
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return what to type to go on with a run; to compute everything anew is not going on."""
+    started = Path(sys.argv[0])
+    name = "python -m limits" if started.name == "__main__.py" else started.name or "limits"
+    return f"{name} run {shlex.join(each for each in arguments if each != '--no-resume')}"
 
 
 def _run_folder(names: Sequence[str], session: _Session) -> int:
@@ -119,7 +127,7 @@ def _run_one(name: str, experiment: RunnableExperiment, config: Any, session: _S
     numbers, figure = _targets(name, scale, settings.out)
     console.print(Text(f"{name}, scale {scale}, seed {settings.seed}"))
     started = perf_counter()
-    save_dataset(_compute(name, experiment, config, session), numbers)
+    _compute(name, experiment, config, session, numbers)
     # Figure and verdicts are made of the file, so that whoever reads it later gets the same.
     dataset = load_dataset(numbers)
     _draw(experiment, dataset, figure)
@@ -133,8 +141,8 @@ def _run_one(name: str, experiment: RunnableExperiment, config: Any, session: _S
 
 
 def _compute(
-    name: str, experiment: RunnableExperiment, config: Any, session: _Session
-) -> "Dataset":
+    name: str, experiment: RunnableExperiment, config: Any, session: _Session, numbers: Path
+) -> None:
     settings = session.settings
     place = place_of(experiment, config, seed=settings.seed, parent=settings.out / "runs")
     output_console().print(Text(f"run:     {place.folder}"), soft_wrap=True)
@@ -142,7 +150,7 @@ def _compute(
         output_console().print(Text(sentence), soft_wrap=True)
     try:
         with progress_reports(name, quiet=settings.quiet) as (progress, notify):
-            return run_tasks(
+            dataset = run_tasks(
                 experiment,
                 config,
                 seed=settings.seed,
@@ -153,6 +161,7 @@ def _compute(
                 progress=progress,
                 notify=notify,
             )
+        save_dataset(dataset, numbers)
     except (KeyboardInterrupt, LimitsError):
         done, total = place.progress()
         error_console().print(

@@ -17,6 +17,10 @@ from limits.randomness import BLOCK, Stream
 
 __all__ = ["NoiseSample"]
 
+_NORMALS_PER_PATH = 2**12
+"""Part of the definition of the streams. A quarter of what weights draw at once: a step reads only
+`width` of them, so a slab that leaves the cache costs more than its seeding saves."""
+
 _CHUNK_ENTRIES = 2**14
 """Entries of the states that advance together: the slabs of their noise stay in the cache."""
 
@@ -76,6 +80,7 @@ class NoiseSample:
             self.drawn_depth,
             1 / math.sqrt(self.drawn_depth),
             Stream.normals,
+            normals_per_path=_NORMALS_PER_PATH,
         )
 
     def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:

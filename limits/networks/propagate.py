@@ -1,17 +1,17 @@
 """The one forward loop, the one backward loop and the one tangent loop."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from limits._typing import State, States
+from limits._typing import Exponents, State, States
 from limits.networks.blocks import Block
 from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
-from limits.paths import Layer
+from limits.paths import Increment, Layer, WeightSample, ladder_answers
 
-__all__ = ["Recorder", "Stepper", "pull_back", "push_forward", "run"]
+__all__ = ["Recorder", "Stepper", "march", "pull_back", "push_forward", "run"]
 
 Factor = float | Tensor
 """c L^(gamma - beta): a number, or shape ``(input, 1)``."""
@@ -69,9 +69,21 @@ class Stepper:
     def step(self, layer: Layer) -> None:
         """Apply h + c L^(gamma - beta) dX_k g(h), and the correction if there is one."""
         g = self.block.field(self.h, layer.inner)
-        h = _axpy(self.h, self.factor, layer.increment.mv(g))
+        self._advance(g, layer.increment.mv(g), layer.inner)
+
+    def question(self) -> tuple[State, Exponents]:
+        """Return g(h), about which the next layer's increment is asked, and its exponents."""
+        return self.block.field(self.h, None), self.exponents
+
+    def apply(self, product: State) -> None:
+        """Advance by a layer whose answer to `question` is known."""
+        g = product if self.correction is None else self.block.field(self.h, None)
+        self._advance(g, product, None)
+
+    def _advance(self, g: State, product: State, inner: Increment | None) -> None:
+        h = _axpy(self.h, self.factor, product)
         if self.correction is not None:
-            h = _axpy(h, self.correction, self.block.pulled(self.h, g, layer.inner))
+            h = _axpy(h, self.correction, self.block.pulled(self.h, g, inner))
         self.h = h
         self._steps += 1
         if self.block.homogeneous and self._steps % self._period == 0:
@@ -93,6 +105,29 @@ def run(stepper: Stepper, layers: Iterable[Layer], *, keep_all: bool) -> Recorde
     if not keep_all:
         recorder.record(stepper.h, stepper.exponents, endpoint=True)
     return recorder
+
+
+def march(
+    steppers: Mapping[int, Stepper], sample: WeightSample, *, inner: bool
+) -> Iterator[tuple[int, int]]:
+    """Advance networks of several depths through one draw; yield (depth, layer) after each step.
+
+    A lazy draw that remembers nothing is asked for all depths at once, which blocks with inner
+    weights cannot wait for: their questions are known at the end of a layer's interval only.
+    """
+    if sample.serves_once and not inner:
+        n_inputs = next(iter(steppers.values())).h.shape[1]
+        questions = {depth: stepper.question for depth, stepper in steppers.items()}
+        answers = ladder_answers(
+            sample, tuple(steppers), lambda depth: questions[depth](), n_inputs=n_inputs
+        )
+        for answer in answers:
+            steppers[answer.depth].apply(answer.product)
+            yield answer.depth, answer.index
+    else:
+        for layer in sample.coupled(tuple(steppers), inner=inner):
+            steppers[layer.depth].step(layer)
+            yield layer.depth, layer.index
 
 
 def pull_back(

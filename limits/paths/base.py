@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import DTypeError, LimitsError, ShapeError
+from limits.paths.lazy_draw import LazyDraw
 from limits.paths.sample import WeightSample
 from limits.paths.sources import Source
 from limits.randomness import Stream, check_seed
@@ -36,6 +37,9 @@ class WeightPath(ABC):
 
     reading: ClassVar[Literal["sum", "point"]] = "sum"
     """How a shallower network reads a deeper draw."""
+
+    independent_gaussian: ClassVar[bool] = False
+    """Whether layers are independent with i.i.d. Gaussian entries, so that draws can be lazy."""
 
     def __post_init__(self) -> None:
         check_count(self.width, "width")
@@ -68,6 +72,7 @@ class WeightPath(ABC):
         seed: int,
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
+        lazy: bool = False,
     ) -> WeightSample:
         """Draw weight paths that any network whose depth divides `depth` can read.
 
@@ -87,6 +92,13 @@ class WeightPath(ABC):
         device : str or torch.device
             Where products are computed; numbers are drawn on the CPU, so a seed means one path
             everywhere.
+        lazy : bool
+            Never form the matrices: answer every product with the part of them that it reveals,
+            given what earlier products revealed. The law is exact and a product costs O(width)
+            instead of O(width^2). For independent Gaussian layers only. The draw remembers its
+            answers, so that several calls on it see the same matrices; where these would take
+            more than half a gigabyte for one product per layer, it serves a single call. What a
+            lazy draw is depends on what it is asked: two of one seed are not the same path.
 
         Returns
         -------
@@ -96,7 +108,8 @@ class WeightPath(ABC):
         Raises
         ------
         LimitsError
-            If `depth` or `n_paths` is not a positive integer, or `seed` a non-negative one.
+            If `depth` or `n_paths` is not a positive integer, `seed` not a non-negative one, or
+            the law has no lazy draws. Use `BrownianPath`, or leave out ``lazy=True``.
         DTypeError
             If `dtype` is neither float32 nor float64, or `device` is not available here.
 
@@ -106,21 +119,42 @@ class WeightPath(ABC):
         >>> sample = limits.BrownianPath(4).sample(depth=64, n_paths=16, seed=0)
         >>> sample.at_depth(8).increments.shape
         torch.Size([8, 16, 4, 4])
+
+        >>> sample = limits.BrownianPath(1000).sample(depth=64, n_paths=4, seed=0, lazy=True)
+        >>> limits.ResNet("relu")(torch.ones(1, 1000, dtype=torch.float64), sample).terminal.shape
+        torch.Size([4, 1, 1000])
         """
         check_count(depth, "depth")
         check_count(n_paths, "n_paths")
         check_seed(seed)
         check_dtype(dtype)
+        place = checked_device(device)
+        draw = None
+        if self._is_lazy(lazy):
+            draw = LazyDraw(
+                depth=depth, n_paths=n_paths, width=self.width, dtype=dtype, device=place
+            )
         return WeightSample(
             path=self,
             depth=depth,
             n_paths=n_paths,
             seed=seed,
             dtype=dtype,
-            device=checked_device(device),
+            device=place,
             role="outer",
             drawn_depth=depth,
+            lazy=draw,
         )
+
+    def _is_lazy(self, lazy: bool) -> bool:
+        if not isinstance(lazy, bool):
+            raise LimitsError(f"lazy must be True or False, found {lazy!r}.")
+        if lazy and not self.independent_gaussian:
+            raise LimitsError(
+                f"{type(self).__name__} has no lazy draws: the unseen part of a matrix is known "
+                "only for independent Gaussian layers. Use BrownianPath, or leave out lazy=True."
+            )
+        return lazy
 
     @abstractmethod
     def source(self, *, depth: int, seed: int, role: str) -> Source:

@@ -32,6 +32,8 @@ class BrownianPath(WeightPath):
     (0.5, 0.5)
     """
 
+    independent_gaussian = True
+
     @property
     def family(self) -> Family:
         """Row of the theorem table."""

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from limits.paths.increments import DenseIncrement, Increment, Layer
+from limits.paths.lazy_draw import LazySource
 from limits.paths.sources import Source
 
 __all__ = ["Reading", "coupled_layers"]
@@ -120,7 +121,11 @@ def _layer(depth: int, parts: list[Increment], fine: int, reading: Reading) -> L
     return Layer(depth, fine * depth // reading.source.depth, parts[0], inner)
 
 
-def _fine_layers(reading: Reading, source: Source) -> Iterator[DenseIncrement]:
+def _fine_layers(reading: Reading, source: Source) -> Iterator[Increment]:
+    if isinstance(source, LazySource):
+        paths = reading.first_path, reading.n_paths
+        yield from source.layers(*paths, backwards=reading.backwards)
+        return
     reader = source.open(reading.first_path, reading.n_paths)
     n_slabs = -(-source.depth // source.slab_layers)
     direction: Literal[1, -1] = -1 if reading.backwards else 1

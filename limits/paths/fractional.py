@@ -128,7 +128,6 @@ def noise_from_normals(normals: Tensor, depth: int, hurst: float) -> Tensor:
     return torch.fft.irfft(torch.view_as_complex(spectrum), n=2 * depth, dim=-1)[..., :depth]
 
 
-@lru_cache(maxsize=32)
 def _spectral_weights(depth: int, hurst: float) -> tuple[Tensor, Tensor]:
     """Return the factors of real parts, ``(depth + 1,)``, and imaginary parts, ``(depth - 1,)``."""
     amplitudes = circulant_amplitudes(depth, hurst) * math.sqrt(2 * depth)

@@ -12,8 +12,10 @@ from torch import Tensor
 
 from limits._typing import TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
+from limits.parallel import balanced, map_chunks
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import DenseIncrement, Layer
+from limits.paths.lazy_draw import LazyDraw, LazySource
 from limits.paths.sources import Source
 from limits.paths.torchsde_noise import GridBrownian, brownian_of
 from limits.randomness import BLOCK
@@ -45,6 +47,8 @@ class WeightSample:
         Depth at which the numbers were drawn, a multiple of `depth`.
     first_path : int
         Number of the first path, a multiple of sixteen; not zero for a part of a draw.
+    lazy : LazyDraw or None
+        What a lazy draw was asked so far, shared by all its views; None for a dense draw.
     """
 
     path: "WeightPath"
@@ -56,6 +60,7 @@ class WeightSample:
     role: Literal["outer", "inner"]
     drawn_depth: int
     first_path: int = 0
+    lazy: LazyDraw | None = None
 
     @property
     def width(self) -> int:
@@ -65,6 +70,10 @@ class WeightSample:
     @cached_property
     def source(self) -> Source:
         """The numbers behind the draw."""
+        if self.lazy is not None:
+            role = f"{self.role}/lazy"
+            stream = self.path.stream(seed=self.seed, role=role, depth=self.drawn_depth)
+            return LazySource(stream, self.width, self.drawn_depth, self.role, self.lazy)
         return self.path.source(depth=self.drawn_depth, seed=self.seed, role=self.role)
 
     @cached_property
@@ -72,6 +81,11 @@ class WeightSample:
         """Short name of the draw, the same at every depth it is read at."""
         digest = hashlib.sha256(self.source.name.encode()).hexdigest()[:8]
         return f"{digest}+{self.first_path}" if self.first_path else digest
+
+    @property
+    def serves_once(self) -> bool:
+        """Whether this is a lazy draw that keeps nothing, and can be asked in one call only."""
+        return self.lazy is not None and not self.lazy.remembers
 
     @cached_property
     def inner(self) -> "WeightSample":
@@ -188,7 +202,8 @@ class WeightSample:
         """
         if chunk is None:
             held = self.source.bytes_per_path
-            chunk = min(_MATRIX_ENTRIES // self.width**2, _CHUNK_BYTES // held)
+            entries = self.width if self.lazy else self.width**2
+            chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // held)
         elif isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
             raise ShapeError(
                 f"chunk must be a positive number of paths, found {chunk!r}. Leave it out, or "
@@ -222,6 +237,8 @@ class WeightSample:
     @property
     def increments(self) -> Tensor:
         """All increments dX_k, shape ``(layer, path, width, width)``, acting on columns."""
+        if self.lazy is not None:
+            self.source.open(self.first_path, self.n_paths)
         n_bytes = self.depth * self.n_paths * self.width**2 * self.dtype.itemsize
         try:
             stacked = torch.empty(
@@ -234,13 +251,29 @@ class WeightSample:
                 f"{self.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
                 "paths, a smaller depth with at_depth, or let a network read the sample."
             ) from error
-        for first, count in self.chunks():
-            for layer in self.layers(first_path=first, n_paths=count):
-                dense = layer.increment
-                if not isinstance(dense, DenseIncrement):
-                    raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
-                stacked[layer.index, first : first + count] = dense.matrices.mT * dense.scale
+
+        fill = self._fill_slabs if self.depth == self.drawn_depth else self._fill_layers
+        ranges = balanced(self.chunks(), torch.get_num_threads())
+        map_chunks(lambda first, count: fill(stacked[:, first : first + count], first), ranges)
         return stacked
+
+    def _fill_slabs(self, stacked: Tensor, first: int) -> None:
+        """Write the increments of the drawn layers, ``(layer, path, width, width)``."""
+        source = self.source
+        reader = source.open(self.first_path + first, stacked.shape[1])
+        power = 1.0 if source.reading == "sum" else self.depth**-self.path.index
+        for part, start in enumerate(range(0, self.depth, source.slab_layers)):
+            matrices = reader.slab(part).transpose(0, 1).mT
+            out = stacked[start : start + source.slab_layers]
+            out.copy_(matrices).mul_(source.scale * power)
+
+    def _fill_layers(self, stacked: Tensor, first: int) -> None:
+        """Write the increments of a coarser reading."""
+        for layer in self.layers(first_path=first, n_paths=stacked.shape[1]):
+            dense = layer.increment
+            if not isinstance(dense, DenseIncrement):
+                raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
+            torch.mul(dense.matrices.mT, dense.scale, out=stacked[layer.index])
 
     @property
     def layer_weights(self) -> Tensor:

@@ -95,6 +95,9 @@ class IndependentSource:
         Turns unit variance into increments.
     standardised : callable
         Draws ``(stream, first_path, n_paths, size, part)`` -> ``(n_paths, size)``.
+    normals_per_path : int, optional
+        Numbers a path draws at once, where it is not that of weights; part of the definition of
+        the streams.
     """
 
     stream: Stream
@@ -103,6 +106,7 @@ class IndependentSource:
     scale: float
     standardised: Draw
     reading: Literal["sum", "point"] = "sum"
+    normals_per_path: int | None = None
 
     @classmethod
     def of_matrices(
@@ -119,7 +123,7 @@ class IndependentSource:
     @property
     def slab_layers(self) -> int:
         """Layers drawn at once, a power of two unless the path is shorter."""
-        layers = max(1, _NORMALS_PER_PATH // math.prod(self.shape))
+        layers = max(1, (self.normals_per_path or _NORMALS_PER_PATH) // math.prod(self.shape))
         return min(self.depth, 2 ** int(math.log2(layers)))
 
     @property

@@ -97,6 +97,7 @@ class TrainedPath(WeightPath):
         seed: int = 0,
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
+        lazy: bool = False,
     ) -> WeightSample:
         """Return the one path there is; it takes no seed.
 
@@ -117,7 +118,9 @@ class TrainedPath(WeightPath):
             raise LimitsError(
                 f"a trained network is one path, asked for {n_paths}. Leave n_paths out."
             )
-        whole = super().sample(depth=layers, n_paths=1, seed=seed, dtype=dtype, device=device)
+        whole = super().sample(
+            depth=layers, n_paths=1, seed=seed, dtype=dtype, device=device, lazy=lazy
+        )
         if depth is None:
             return whole
         if not isinstance(depth, int) or depth < 1 or layers % depth:

@@ -15,7 +15,7 @@ from limits.errors.orders import fit_order, fit_weak_order
 from limits.estimates import Estimate
 from limits.exceptions import LimitsError
 from limits.networks.inputs import as_states
-from limits.networks.propagate import Recorder
+from limits.networks.propagate import Recorder, march
 from limits.networks.resnet import ResNet
 from limits.parallel import Progress, Ticker, balanced, map_chunks
 from limits.paths import WeightPath, WeightSample
@@ -50,6 +50,7 @@ def convergence_study(
     p: int = 2,
     dtype: torch.dtype = torch.float64,
     device: str | torch.device = "cpu",
+    lazy: bool = False,
     chunk: int | None = None,
     progress: Progress | None = None,
 ) -> ConvergenceStudy:
@@ -87,6 +88,9 @@ def convergence_study(
         The norm.
     dtype, device
         Precision and place of products and sums.
+    lazy : bool
+        Draw the weights lazily: the same law at O(width) instead of O(width^2) per layer, with
+        other numbers than the dense draw of the seed. For `BrownianPath`.
     chunk : int, optional
         Paths in memory at once per thread; changes no number.
     progress : callable, optional
@@ -134,7 +138,11 @@ def convergence_study(
         seed=seed,
         dtype=dtype,
         device=device,
+        lazy=lazy,
     )
+    if sample.lazy is not None and isinstance(plan.reference, Deep | float):
+        # All depths are asked in one pass, and nobody asks again.
+        sample = replace(sample, lazy=sample.lazy.for_one_call())
     states = as_states(_default_input(sample) if h0 is None else h0, sample)
     ranges = balanced(sample.chunks(chunk), torch.get_num_threads() if chunk is None else 1)
     label = f"{path.label}, {net_label(net)}"
@@ -169,13 +177,12 @@ def _advance(
     for depth, stepper in steppers.items():
         recorders[depth].record(stepper.h, stepper.exponents, endpoint=True)
     inner = plan.limit.net.vector_field.has_inner
-    for layer in part.coupled(plan.ladder, inner=inner):
-        stepper = steppers[layer.depth]
-        stepper.step(layer)
-        last = layer.index + 1 == layer.depth
-        if last or (layer.index + 1) % strides[layer.depth] == 0:
-            recorders[layer.depth].record(stepper.h, stepper.exponents, endpoint=last)
-        if layer.depth == max(plan.ladder):
+    for depth, index in march(steppers, part, inner=inner):
+        last = index + 1 == depth
+        if last or (index + 1) % strides[depth] == 0:
+            stepper = steppers[depth]
+            recorders[depth].record(stepper.h, stepper.exponents, endpoint=last)
+        if depth == max(plan.ladder):
             ticker()
     return {
         depth: _trajectory(part.at_depth(depth), recorders[depth], strides[depth])

@@ -1,8 +1,10 @@
 """Who computes: this process, worker processes, or a Dask cluster."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 from limits.exceptions import ExperimentError
@@ -12,6 +14,7 @@ from limits.sweeps.scheduling import Submitter
 __all__ = ["executor_for"]
 
 _SECONDS_TO_CONNECT = 10
+_SECONDS_WITHOUT_SCHEDULER = 15
 
 
 @contextmanager
@@ -52,14 +55,8 @@ def executor_for(*, workers: int | None = None, dask: str | None = None) -> Iter
     if workers == 0:
         yield None
         return
-    pool = ProcessWorkers(workers or _cores())
-    try:
+    with ProcessWorkers(workers or _cores()) as pool:
         yield pool
-    # An interrupt must not wait for tasks that may take hours.
-    except BaseException:
-        pool.kill()
-        raise
-    pool.shutdown()
 
 
 def _cores() -> int:
@@ -85,5 +82,31 @@ def _dask(address: str) -> Iterator[Submitter]:
             "and pass the address it prints, such as tcp://127.0.0.1:8786."
         ) from error
     with client:
+        yield _DaskWorkers(client)
+
+
+class _DaskWorkers:
+    """A Dask cluster as an executor that notices when its scheduler is gone."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
         # With pure=True a task that failed once is never tried again: Dask returns the failure.
-        yield client.get_executor(pure=False)
+        self._executor = client.get_executor(pure=False)
+        self._lost_since: float | None = None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any) -> Future[Any]:
+        """Schedule a call."""
+        return self._executor.submit(fn, *args)
+
+    def check(self) -> None:
+        """Raise if the scheduler has not answered for a while: its futures would never end."""
+        if self._client.status == "running":
+            self._lost_since = None
+            return
+        self._lost_since = self._lost_since or monotonic()
+        if monotonic() - self._lost_since > _SECONDS_WITHOUT_SCHEDULER:
+            raise ExperimentError(
+                f"the Dask scheduler has not answered for {_SECONDS_WITHOUT_SCHEDULER} seconds "
+                f"(the client is {self._client.status}). Start it again and run again: finished "
+                "tasks are kept."
+            )

@@ -1,6 +1,7 @@
 """What an experiment is to a sweep, and how another process finds it."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib.machinery import ModuleSpec
@@ -20,6 +21,7 @@ __all__ = [
     "experiment_name",
     "package_of_experiments",
     "scale_name",
+    "source_file",
 ]
 
 PACKAGE = "limits.experiments"
@@ -54,7 +56,17 @@ def experiment_name(experiment: Experiment) -> str:
     >>> experiment_name(SimpleNamespace(__name__="limits.experiments.marion2025.fig7"))
     'marion2025.fig7'
     """
-    return experiment.__name__.rpartition("experiments.")[2]
+    name = getattr(experiment, "__name__", type(experiment).__name__)
+    return name.rpartition("experiments.")[2]
+
+
+def source_file(experiment: Experiment) -> str | None:
+    """Return where an experiment is written: its module's file, or that of its task."""
+    try:
+        written = experiment if isinstance(experiment, ModuleType) else experiment.task
+        return inspect.getsourcefile(written)
+    except TypeError:
+        return None
 
 
 def scale_name(experiment: Experiment, config: object) -> str:

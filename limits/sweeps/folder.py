@@ -17,7 +17,7 @@ from limits.sweeps.journal import Journal, Record, read_journal
 from limits.sweeps.store import prepare_folder, refusal, write_bytes
 from limits.sweeps.work import Outcome
 
-__all__ = ["RunFolder", "is_locked", "read_manifest"]
+__all__ = ["RunFolder", "is_locked", "manifest_bytes", "read_manifest", "read_task"]
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -60,8 +60,8 @@ class RunFolder:
         with _locked(path):
             if fresh:
                 _put_aside(path / JOURNAL)
-            if not (path / MANIFEST).is_file():
-                write_bytes(path / MANIFEST, json.dumps(manifest, indent=1).encode() + b"\n")
+            if fresh or not (path / MANIFEST).is_file():
+                write_bytes(path / MANIFEST, manifest_bytes(manifest))
             for leftover in (path / TASKS).glob("*.partial"):
                 leftover.unlink(missing_ok=True)
             record = read_journal(path / JOURNAL)
@@ -136,6 +136,11 @@ def read_task(path: Path, record: Record, task: Task) -> bytes:
     return payload
 
 
+def manifest_bytes(manifest: Mapping[str, object]) -> bytes:
+    """Return a manifest as the text of its file."""
+    return json.dumps(manifest, indent=1).encode() + b"\n"
+
+
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return what a run was asked.
 
@@ -145,6 +150,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
         If the folder is not that of a run.
     """
     file = path / MANIFEST
+    if path.exists() and not path.is_dir():
+        raise StoreError(f"{path} is a file. Pass the folder of a run, for example {path.parent}.")
     try:
         manifest = json.loads(file.read_bytes())
     except FileNotFoundError as error:
@@ -158,13 +165,17 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise StoreError(
             f"cannot read {file}: {error}. Move the folder away and start the run again."
         ) from error
+    if not isinstance(manifest, dict):
+        raise StoreError(
+            f"{file} holds no description of a run. Move the folder away and start the run again."
+        )
     return manifest
 
 
 def is_locked(path: Path) -> bool:
     """Return whether a process is writing to a run folder at this moment."""
     try:
-        descriptor = os.open(path / LOCK, os.O_RDWR)
+        descriptor = os.open(path / LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:

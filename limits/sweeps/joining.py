@@ -47,6 +47,7 @@ def join(
     """
     if not axes:
         return results[0]
+    _check_kinds(results)
     try:
         joined = xarray.combine_nested(
             _nested(results, [len(values) for values in axes.values()]),
@@ -64,6 +65,20 @@ def join(
         ) from error
     # Joining turns text into Python objects; the declared values are what a reader selects by.
     return joined.assign_coords({name: list(values) for name, values in axes.items()})
+
+
+def _check_kinds(results: Sequence[xarray.Dataset]) -> None:
+    """Raise if a variable is text in one task and a number in another."""
+    kinds: dict[str, dict[bool, int]] = {}
+    for number, dataset in enumerate(results):
+        for name, variable in dataset.data_vars.items():
+            kinds.setdefault(str(name), {}).setdefault(variable.dtype.kind in "OSU", number)
+    for name, found in kinds.items():
+        if len(found) > 1:
+            raise ExperimentError(
+                f"variable {name!r} is text in task number {found[True]} and a number in task "
+                f"number {found[False]}. Let every task return the same kind."
+            )
 
 
 def _nested(results: Sequence[xarray.Dataset], sizes: Sequence[int]) -> list[Any]:

@@ -41,16 +41,19 @@ class Record:
 
     def add(self, event: Mapping[str, Any]) -> None:
         """Take account of one event."""
-        kind, key = event.get("event"), event.get("task", "")
+        kind, key, moment = event.get("event"), event.get("task", ""), event.get("time", 0.0)
+        if not isinstance(key, str) or not isinstance(moment, int | float):
+            return
         if kind == "session":
             self.running.clear()
-            self.session_began, self.session_done = float(event.get("time", 0.0)), 0
+            self.session_began, self.session_done = moment, 0
         elif kind == "started":
-            self.running[key] = float(event.get("time", 0.0))
+            self.running[key] = moment
+            self.failed.pop(key, None)
             self.starts[key] = self.starts.get(key, 0) + 1
         elif kind == "done":
             self.done[key] = event
-            self.session_done += 1
+            self.session_done += "kept_from" not in event
         elif kind == "failed":
             self.failed[key] = event
         elif kind == "damaged":

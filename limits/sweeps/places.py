@@ -24,8 +24,7 @@ class Place:
     grid : tuple of Task
         What it has to do.
     earlier : EarlierRun or None
-        The last run of the same experiment and scale with other settings or code, looked for
-        only if `folder` is new.
+        The last run of the same experiment and scale with other settings or code.
     difference : str
         What changed since `earlier`.
     """
@@ -48,6 +47,10 @@ class Place:
         elif done:
             yield f"{done} of {total} tasks are finished there and computed again."
         if self.earlier is None:
+            if keep:
+                yield "--keep: there is no earlier run with other settings or code to take from."
+            return
+        if not keep and (self.folder / MANIFEST).is_file():
             return
         old = sum(task.key in self.earlier.record.done for task in self.grid)
         since = f"{self.difference} changed since {self.earlier.path}"
@@ -70,7 +73,6 @@ def place_of(experiment: Experiment, config: object, *, seed: int, parent: Path)
     axes = experiment.axes(config)
     manifest = manifest_of(experiment, config, seed=seed, axes=axes)
     folder = run_folder(parent, manifest)
-    new = not (folder / MANIFEST).is_file()
-    earlier = latest_run(parent, manifest) if new else None
+    earlier = latest_run(parent, manifest)
     difference = changes(earlier.manifest, manifest) if earlier else ""
     return Place(folder, tasks(axes, seed), earlier, difference)

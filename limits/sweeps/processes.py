@@ -12,12 +12,14 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
 from multiprocessing.connection import Connection
 from time import monotonic
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from limits.exceptions import ExperimentError
 from limits.sweeps.work import reporting
 
 if TYPE_CHECKING:
+    from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
 
 __all__ = ["ProcessWorkers", "ReportingFuture", "WorkerDiedError"]
@@ -52,11 +54,23 @@ class ProcessWorkers(Executor):
     """
 
     def __init__(self, workers: int) -> None:
+        if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+            raise ExperimentError(
+                f"ProcessWorkers needs at least one worker, found {workers!r}. Pass for example "
+                "workers=2, or no executor to compute in this process."
+            )
+        if getattr(multiprocessing.current_process(), "_inheriting", False):
+            raise ExperimentError(
+                "a worker process that is starting cannot have workers itself: it imports the "
+                "script again to find its functions. Put what runs the sweep under "
+                '`if __name__ == "__main__":`.'
+            )
         self.workers = workers
         self._calls: queue.SimpleQueue[tuple[ReportingFuture, bytes] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._processes: dict[int, BaseProcess] = {}
         self._killed = False
+        self._ended = False
         self._threads: list[threading.Thread] = []
 
     @property
@@ -66,7 +80,15 @@ class ProcessWorkers(Executor):
             return [each.pid for each in self._processes.values() if each.pid and each.is_alive()]
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> ReportingFuture:
-        """Schedule ``fn(*args, **kwargs)``; all of it is pickled."""
+        """Schedule ``fn(*args, **kwargs)``; all of it is pickled.
+
+        Raises
+        ------
+        RuntimeError
+            After `shutdown` or `kill`, as every executor does.
+        """
+        if self._ended:
+            raise RuntimeError("these workers were ended; make new ProcessWorkers")
         future = ReportingFuture()
         self._calls.put((future, pickle.dumps((fn, args, kwargs))))
         if len(self._threads) < self.workers:
@@ -77,6 +99,7 @@ class ProcessWorkers(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the workers when their calls are done."""
+        self._ended = True
         if cancel_futures:
             self._cancel_waiting()
         for _ in self._threads:
@@ -85,9 +108,21 @@ class ProcessWorkers(Executor):
             for thread in self._threads:
                 thread.join()
 
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_val: BaseException | None,
+        exc_tb: TracebackType | None,
+    ) -> bool | None:
+        """End the workers; at once if an exception, such as Ctrl-C, ends the block."""
+        if exc_type is not None:
+            self.kill()
+        else:
+            self.shutdown()
+
     def kill(self) -> None:
         """End all workers now, whatever they are doing; unfinished calls fail."""
-        self._killed = True
+        self._killed = self._ended = True
         self._cancel_waiting()
         with self._lock:
             processes = list(self._processes.values())
@@ -104,6 +139,9 @@ class ProcessWorkers(Executor):
 
     def _serve(self, slot: int) -> None:
         """Hand calls to one worker process, a new one whenever the last has died."""
+        # Inherited by the worker: Ctrl-C is for the parent, even while the worker is starting.
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         pipe: Connection | None = None
         while (call := self._calls.get()) is not None:
             future, message = call
@@ -116,15 +154,15 @@ class ProcessWorkers(Executor):
             except (EOFError, OSError):
                 pipe = None
                 future.set_exception(WorkerDiedError(self._cause_of_death(slot)))
-            except ExperimentError as error:
+            # Whatever happens, somebody waits for this future.
+            except Exception as error:
                 future.set_exception(error)
         if pipe is not None:
             pipe.close()
             self._processes[slot].join(_SECONDS_TO_END)
 
     def _start(self, slot: int) -> Connection:
-        # Spawned, not forked: a fork copies torch's threads half and the parent's locks whole.
-        context = multiprocessing.get_context("spawn")
+        context = _context()
         ours, theirs = cast("tuple[Connection, Connection]", context.Pipe())
         process = context.Process(target=_work, args=(theirs,), daemon=True)
         process.start()
@@ -137,7 +175,7 @@ class ProcessWorkers(Executor):
             ours.recv_bytes()
         except (EOFError, OSError) as error:
             process.join()
-            if self._killed:
+            if self._killed or (process.exitcode or 0) < 0:
                 raise
             raise ExperimentError(
                 f"a worker process could not start and ended with exit code {process.exitcode}; "
@@ -155,6 +193,19 @@ class ProcessWorkers(Executor):
         name = signal.Signals(-code).name
         hint = " (killed from outside, or by the system when memory ran out)"
         return f"the worker process was ended by {name}{hint if name == 'SIGKILL' else ''}"
+
+
+def _context() -> "SpawnContext | ForkServerContext":
+    """Return how workers are started: never as a fork of this process.
+
+    A fork copies torch's threads half and the locks of a run whole. Where there is a fork server,
+    a process that has done nothing but import the library, a worker is ready in milliseconds.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["limits"])
+    return context
 
 
 def _exchange(pipe: Connection, message: bytes, future: ReportingFuture) -> None:
@@ -179,8 +230,11 @@ def _work(pipe: Connection) -> None:
         pipe.send_bytes(b"ready")
         while True:
             message = pipe.recv_bytes()
-            with reporting(_reporter(pipe)):
-                pipe.send_bytes(_answer(message))
+            reporter = _Reporter(pipe)
+            with reporting(reporter):
+                answer = _answer(message)
+            reporter.end()
+            pipe.send_bytes(answer)
 
 
 def _answer(message: bytes) -> bytes:
@@ -188,20 +242,33 @@ def _answer(message: bytes) -> bytes:
         function, args, kwargs = pickle.loads(message)
         return pickle.dumps(("result", function(*args, **kwargs)))
     except Exception as error:
-        return pickle.dumps(("error", error))
+        try:
+            # Some exceptions can be pickled and not read back.
+            payload = pickle.dumps(("error", error))
+            pickle.loads(payload)
+        except Exception:
+            return pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}")))
+        return payload
 
 
-def _reporter(pipe: Connection) -> Callable[[float, float, str], None]:
-    last, lock = -math.inf, threading.Lock()
+class _Reporter:
+    """Sends progress from any thread of a call, now and then, and nothing after its end."""
 
-    def progress(done: float, total: float, label: str) -> None:
-        nonlocal last
-        with lock:
-            if monotonic() - last >= _SECONDS_BETWEEN_REPORTS:
-                last = monotonic()
-                pipe.send_bytes(pickle.dumps(("progress", (done, total, label))))
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+        self._last = -math.inf
 
-    return progress
+    def __call__(self, done: float, total: float, label: str) -> None:
+        with self._lock:
+            if monotonic() - self._last >= _SECONDS_BETWEEN_REPORTS:
+                self._last = monotonic()
+                self._pipe.send_bytes(pickle.dumps(("progress", (done, total, label))))
+
+    def end(self) -> None:
+        """Let a thread that outlives its call report in vain."""
+        with self._lock:
+            self._last = math.inf
 
 
 def _end_with_parent() -> None:

@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
+import torch
+
 from limits.exceptions import ExperimentError
 
 __all__ = ["code_version", "config_as_json", "environment", "library_version", "processor"]
@@ -88,7 +91,19 @@ def config_as_json(config: object) -> str:
             f"a configuration must be an instance of a frozen dataclass, found "
             f"{type(config).__name__}. Pass one of the experiment's SCALES, or Config(...)."
         )
-    return json.dumps(dataclasses.asdict(config), default=str)
+    return json.dumps(dataclasses.asdict(config), default=_plain)
+
+
+def _plain(value: object) -> object:
+    """Return a value in full as something that JSON can hold."""
+    if isinstance(value, np.ndarray | np.generic | torch.Tensor):
+        return value.tolist()
+    if isinstance(value, Path | torch.dtype | torch.device):
+        return str(value)
+    raise ExperimentError(
+        f"a field of the configuration holds a {type(value).__name__}, which cannot be recorded. "
+        "Use numbers, text, and tuples of them."
+    )
 
 
 def _versions() -> Mapping[str, str]:

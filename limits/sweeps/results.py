@@ -1,6 +1,5 @@
 """Where the results of a run go while it lasts: into memory or into a folder."""
 
-import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -112,9 +111,12 @@ class FolderResults:
         for task in grid:
             if self._folder.has(task) or task.key not in other.record.done:
                 continue
-            with contextlib.suppress(StoreError):
-                self._folder.keep(task, other.outcome(task), kept_from=other.identity)
-                taken += 1
+            try:
+                outcome = other.outcome(task)
+            except StoreError:
+                continue
+            self._folder.keep(task, outcome, kept_from=other.origin(task))
+            taken += 1
         return taken
 
     def mixes(self, grid: Sequence[Task]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from limits.sweeps.experiment import Experiment, Progress, experiment_name
 from limits.sweeps.folder import RunFolder
 from limits.sweeps.grid import Coordinate, Task, tasks
 from limits.sweeps.joining import join
-from limits.sweeps.manifest import EarlierRun, manifest_of
+from limits.sweeps.manifest import EarlierRun, check_same_question, manifest_of
 from limits.sweeps.provenance import config_as_json
 from limits.sweeps.results import FolderResults, MemoryResults, Results
 from limits.sweeps.scheduling import Submitter, run_here, run_jobs
@@ -80,8 +80,8 @@ def run(
     Raises
     ------
     ExperimentError
-        If the axes are unusable, tasks failed (all others are finished and kept), or what they
-        return cannot be joined.
+        If the axes are unusable, `folder` holds a run with another configuration, seed or code,
+        tasks failed (all others are finished and kept), or what they return cannot be joined.
     StoreError
         If `folder` cannot be written, or another run is writing there.
     """
@@ -95,6 +95,7 @@ def run(
         sweep.compute(experiment, config, grid, executor)
         return _joined(axes, grid, results, manifest)
     with RunFolder.opened(Path(folder), manifest, fresh=fresh) as opened:
+        check_same_question(opened.path, manifest)
         kept = FolderResults(opened)
         sweep = _Sweep(len(grid), kept, progress or _ignore, notify or _silent)
         if keep is not None:

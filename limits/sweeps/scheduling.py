@@ -1,5 +1,6 @@
 """Keep an executor busy with jobs, try again what was lost, and hand over what is done."""
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
@@ -86,7 +87,9 @@ def run_jobs(jobs: Sequence[Job], executor: Submitter, listener: Listener) -> No
         _fly(waiting, flying, executor, listener, most)
     finally:
         for future in flying:
-            future.cancel()
+            # The executor may be gone by now.
+            with contextlib.suppress(Exception):
+                future.cancel()
 
 
 def _fly(
@@ -101,6 +104,9 @@ def _fly(
             each = waiting.popleft()
             flying[_submitted(executor, each.job)] = each
             listener.started(each.job, each.attempt)
+        check = getattr(executor, "check", None)
+        if check is not None:
+            check()
         done, _ = wait(flying, timeout=_SECONDS_BETWEEN_LOOKS, return_when=FIRST_COMPLETED)
         for future in done:
             again = _received(future, flying.pop(future), listener)
@@ -133,10 +139,11 @@ def _received(future: "Future[Any]", each: _Try, listener: Listener) -> _Try | N
                 f"task {each.job.task.label!r} could not be executed by a worker: {error}"
             ) from error
         reason = str(error) or type(error).__name__
-        if each.attempt < ATTEMPTS:
+        # Dask has tried several times before it gives up.
+        if each.attempt < ATTEMPTS and not _is_killed_worker(error):
             listener.lost(each.job, each.attempt, reason)
             return _Try(each.job, each.attempt + 1)
-        reason = f"{reason}, {ATTEMPTS} times in a row"
+        reason = f"{reason}, {each.attempt} times in a row" if each.attempt > 1 else reason
         listener.failed(each.job, reason, reason, expected=False)
         return None
     _settle(each, outcome, listener)
@@ -151,10 +158,12 @@ def _settle(each: _Try, outcome: Outcome, listener: Listener) -> None:
 
 
 def _is_loss(error: Exception) -> bool:
-    # Dask's KilledWorker is told by its name, so that Dask need not be installed.
-    return (
-        isinstance(error, BrokenExecutor | CancelledError) or type(error).__name__ == "KilledWorker"
-    )
+    return isinstance(error, BrokenExecutor | CancelledError) or _is_killed_worker(error)
+
+
+def _is_killed_worker(error: Exception) -> bool:
+    # Told by its name, so that Dask need not be installed.
+    return type(error).__name__ == "KilledWorker"
 
 
 def _reporter(job: Job, listener: Listener) -> Callable[[float, float, str], None]:

@@ -2,20 +2,24 @@
 
 import importlib
 import inspect
+import math
 import os
 import pickle
 import platform
+import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from types import ModuleType
 from typing import Any, Protocol
 
 import torch
 import xarray
+from threadpoolctl import ThreadpoolController
 
 from limits.exceptions import ExperimentError, LimitsError
 from limits.sweeps.experiment import (
@@ -23,10 +27,11 @@ from limits.sweeps.experiment import (
     Progress,
     experiment_name,
     package_of_experiments,
+    source_file,
 )
 from limits.sweeps.grid import Task
 from limits.sweeps.joining import labelled
-from limits.sweeps.provenance import processor
+from limits.sweeps.provenance import code_version, processor
 from limits.sweeps.store import dataset_bytes
 
 __all__ = ["Job", "LocalJob", "Outcome", "SentJob", "execute", "jobs_of", "one_thread", "reporting"]
@@ -72,12 +77,15 @@ class SentJob:
         The experiment's module, imported where the task runs; empty if it travels pickled.
     pickled : bytes
         The experiment (None if it is a module) and its configuration.
+    code : str
+        Version of the code that the sender has.
     """
 
     coordinates: dict[str, Any]
     seed: int
     module: str
     pickled: bytes
+    code: str
 
     @property
     def task(self) -> Task:
@@ -88,9 +96,22 @@ class SentJob:
         """Return the experiment and its configuration."""
         # What is unpickled may live in an experiment's module, so that must be found first.
         package_of_experiments()
-        module: Any = importlib.import_module(self.module) if self.module else None
-        sent, config = pickle.loads(self.pickled)
-        return module or sent, config
+        try:
+            module: Any = importlib.import_module(self.module) if self.module else None
+            sent, config = pickle.loads(self.pickled)
+        except ModuleNotFoundError as error:
+            raise ExperimentError(
+                f"a worker on {platform.node()} cannot import {error.name}. Install there what is "
+                "installed here, the experiment's module included."
+            ) from error
+        experiment = module or sent
+        own = _code_here(source_file(experiment))
+        if own != self.code:
+            raise ExperimentError(
+                f"a worker on {platform.node()} has code {own}, the run has code {self.code}. "
+                "Install the same versions there, or start again if the code was edited meanwhile."
+            )
+        return experiment, config
 
 
 @dataclass(frozen=True)
@@ -144,21 +165,22 @@ def jobs_of(
             f"{experiment_name(experiment)} cannot be sent to a worker process: {error}. Define "
             "its functions and its Config at the top of a module, or run it with workers=0."
         ) from error
-    return [SentJob(dict(task.coordinates), task.seed, module, pickled) for task in grid]
+    code = _code_here(source_file(experiment))
+    return [SentJob(dict(task.coordinates), task.seed, module, pickled, code) for task in grid]
 
 
 def execute(job: Job) -> Outcome:
-    """Run one task on one torch thread; an error of the task is an outcome, no exception.
+    """Run one task on one thread; an error of the task is an outcome, no exception.
 
-    One thread, because summation order and with it every last bit may depend on their number.
+    One thread of torch and of the BLAS beneath numpy, because summation order, and with it every
+    last bit, may depend on their number.
     """
-    torch.set_num_threads(1)
     started = perf_counter()
     payload, problem, log, expected = b"", "", "", False
     try:
         payload = dataset_bytes(_compute(job))
-    # Whatever a task raises must not cost the other tasks.
-    except Exception as error:
+    # Whatever a task raises, an exit of the program included, must not cost the other tasks.
+    except (Exception, SystemExit) as error:
         problem, log = f"{type(error).__name__}: {error}", traceback.format_exc()
         expected = isinstance(error, LimitsError)
         if expected:
@@ -180,21 +202,46 @@ def reporting(progress: Progress | None) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Give this process its torch threads back after tasks have run in it."""
+    """Give this process its threads back after tasks have run in it."""
     threads = torch.get_num_threads()
     try:
-        yield
+        with ThreadpoolController().limit(limits=1):
+            yield
     finally:
         torch.set_num_threads(threads)
 
 
 def _compute(job: Job) -> xarray.Dataset:
     experiment, config = job.resolve()
+    torch.set_num_threads(1)
+    _thread_pools(len(sys.modules)).limit(limits=1)
     task = job.task
     keywords: dict[str, object] = {**task.coordinates, "seed": task.seed}
     if "progress" in inspect.signature(experiment.task).parameters:
-        keywords["progress"] = _REPORT.get() or _ignore
+        keywords["progress"] = _checked(_REPORT.get() or _ignore)
     return labelled(experiment.task(config, **keywords), task, experiment_name(experiment))
+
+
+# Asked for by every task; a process keeps the code that it has imported.
+_code_here = lru_cache(maxsize=8)(code_version)
+
+
+@lru_cache(maxsize=1)
+def _thread_pools(_modules: int) -> ThreadpoolController:
+    """Return the libraries that have threads of their own, looked for again after imports."""
+    return ThreadpoolController()
+
+
+def _checked(progress: Progress) -> Progress:
+    def checked(done: float, total: float, label: str) -> None:
+        if not (math.isfinite(done) and math.isfinite(total)):
+            raise ExperimentError(
+                f"a task reported progress({done}, {total}, ...). Report finite numbers: how much "
+                "is done, and of how much."
+            )
+        progress(float(done), float(total), str(label))
+
+    return checked
 
 
 def _ignore(done: float, total: float, label: str) -> None:
