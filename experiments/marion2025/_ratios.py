@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,28 +92,49 @@ def measured(
     tuple of Ratios
         Of hidden states and, if asked for, of gradients; shape ``(draw, beta)``.
     """
-    net = limits.ResNet("relu", block="res-3", beta=torch.tensor(betas, dtype=torch.float64))
     h0 = inputs(path.width, n_inputs=n_draws, seed=seed, dtype=dtype).unsqueeze(1)
     cotangents = readouts(path.width, n_paths=n_draws, seed=seed, dtype=dtype)
-    draws = path.sample(depth=depth, n_paths=n_draws, seed=seed, dtype=dtype)
+    lazy = isinstance(path, limits.BrownianPath)
+    # Exponents that share a lazy matrix make it answer more questions, which costs more than
+    # another draw; a dense one is made once for all.
+    groups = [(beta,) for beta in betas] if lazy else [tuple(betas)]
     hidden, gradients = [], []
     for first in range(0, n_draws, part):
-        count = min(part, n_draws - first)
-        chosen, sample = slice(first, first + count), draws.part(first, count)
-        states = h0[chosen].expand(-1, len(betas), -1)
-        out = net(states, sample, keep="all" if gradient else "terminal")
-        hidden.append(hidden_ratios(out))
-        if gradient:
-            cotangent = cotangents[chosen].expand(-1, len(betas), -1)
-            p = net.backward(out, sample, cotangent, keep="terminal")
-            gradients.append(gradient_ratios(p))
+        chosen = slice(first, min(first + part, n_draws))
+        found = []
+        for number, group in enumerate(groups):
+            net = limits.ResNet("relu", block="res-3", beta=torch.tensor(group).double())
+            # Every part is a draw of its own, so that what it holds is freed.
+            sample = path.sample(
+                depth=depth,
+                n_paths=len(h0[chosen]),
+                seed=(seed * len(groups) + number) * n_draws + first,
+                dtype=dtype,
+                lazy=lazy,
+            )
+            states = h0[chosen].expand(-1, len(group), -1)
+            cotangent = cotangents[chosen].expand_as(states) if gradient else None
+            found.append(_both_ends(net, sample, states, cotangent))
+        hidden.append(joined([each[0] for each in found], dim=1))
+        gradients += [joined([each[1] for each in found], dim=1)] if gradient else []
         if progress is not None:
-            progress(first + count, n_draws, "draws")
+            progress(chosen.stop, n_draws, "draws")
     return joined(hidden), joined(gradients) if gradient else None
 
 
-def joined(parts: Sequence[Ratios]) -> Ratios:
-    """Glue the ratios of consecutive draws."""
+def _both_ends(
+    net: limits.ResNet, sample: limits.WeightSample, states: Tensor, cotangent: Tensor | None
+) -> tuple[Ratios, Any]:
+    out = net(states, sample, keep="terminal" if cotangent is None else "all")
+    if cotangent is None:
+        return hidden_ratios(out), None
+    p = net.backward(out, sample, cotangent, keep="terminal")
+    return hidden_ratios(out), gradient_ratios(p)
+
+
+def joined(parts: Sequence[Ratios], *, dim: int = 0) -> Ratios:
+    """Glue the ratios of consecutive draws, or of several exponents."""
     return Ratios(
-        torch.cat([part.change for part in parts]), torch.cat([part.growth for part in parts])
+        torch.cat([part.change for part in parts], dim),
+        torch.cat([part.growth for part in parts], dim),
     )

@@ -79,7 +79,7 @@ def task(
         n_draws=(config.uniform_draws if uniform else config.gaussian_draws) // config.batches,
         seed=seed,
         gradient=True,
-        part=16 if uniform else 64,
+        part=16 if uniform else 512,
         progress=progress,
     )
     logs = torch.stack([hidden.growth[:, 0], gradients.growth[:, 0]]).float().numpy()
