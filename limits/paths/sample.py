@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from limits._typing import TimeUnit, check_choice
-from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
-from limits.parallel import balanced, map_chunks
+from limits.exceptions import DepthMismatchError, ShapeError
 from limits.paths.coupled import Reading, coupled_layers
-from limits.paths.increments import DenseIncrement, Layer
+from limits.paths.increments import Layer
 from limits.paths.lazy_draw import LazyDraw, LazySource
 from limits.paths.sources import Source
+from limits.paths.stacking import stacked_increments
 from limits.paths.torchsde_noise import GridBrownian, brownian_of
 from limits.randomness import BLOCK
 
@@ -237,43 +237,7 @@ class WeightSample:
     @property
     def increments(self) -> Tensor:
         """All increments dX_k, shape ``(layer, path, width, width)``, acting on columns."""
-        if self.lazy is not None:
-            self.source.open(self.first_path, self.n_paths)
-        n_bytes = self.depth * self.n_paths * self.width**2 * self.dtype.itemsize
-        try:
-            stacked = torch.empty(
-                self.depth, self.n_paths, self.width, self.width,
-                dtype=self.dtype, device=self.device,
-            )  # fmt: skip
-        except RuntimeError as error:
-            raise LimitsError(
-                f"the increments of {self.n_paths} paths at depth {self.depth} and width "
-                f"{self.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
-                "paths, a smaller depth with at_depth, or let a network read the sample."
-            ) from error
-
-        fill = self._fill_slabs if self.depth == self.drawn_depth else self._fill_layers
-        ranges = balanced(self.chunks(), torch.get_num_threads())
-        map_chunks(lambda first, count: fill(stacked[:, first : first + count], first), ranges)
-        return stacked
-
-    def _fill_slabs(self, stacked: Tensor, first: int) -> None:
-        """Write the increments of the drawn layers, ``(layer, path, width, width)``."""
-        source = self.source
-        reader = source.open(self.first_path + first, stacked.shape[1])
-        power = 1.0 if source.reading == "sum" else self.depth**-self.path.index
-        for part, start in enumerate(range(0, self.depth, source.slab_layers)):
-            matrices = reader.slab(part).transpose(0, 1).mT
-            out = stacked[start : start + source.slab_layers]
-            out.copy_(matrices).mul_(source.scale * power)
-
-    def _fill_layers(self, stacked: Tensor, first: int) -> None:
-        """Write the increments of a coarser reading."""
-        for layer in self.layers(first_path=first, n_paths=stacked.shape[1]):
-            dense = layer.increment
-            if not isinstance(dense, DenseIncrement):
-                raise LimitsError("these increments are not held as matrices; ask mv and rmv.")
-            torch.mul(dense.matrices.mT, dense.scale, out=stacked[layer.index])
+        return stacked_increments(self)
 
     @property
     def layer_weights(self) -> Tensor:
