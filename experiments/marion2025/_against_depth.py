@@ -24,7 +24,7 @@ SYMBOLS = {
     "gradient": r"$|p_0-p_L|\,/\,|p_L|,\ \ p_k=\partial\mathcal{L}/\partial h_k$",
 }
 _LOOKS = {"gaussian": ("#08306b", "o"), "uniform": ("#d95f02", "s"), "smooth": ("#08306b", "o")}
-_PART = {"gaussian": 512, "uniform": 64, "smooth": 16}
+_PART = {"gaussian": 256, "uniform": 64, "smooth": 16}
 _FRACTIONS = {0.25: r"\frac{1}{4}", 0.5: r"\frac{1}{2}"}
 _DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 4}
 _DOTTED = {"color": "black", "linestyle": (0, (1, 1.4)), "linewidth": 1.3, "zorder": 4}
@@ -58,7 +58,7 @@ class Config:
     depths: tuple[int, ...] = DEPTHS
     width: int = 40
     n_draws: int = 2000
-    uniform_draws: int = 192
+    uniform_draws: int = 128
     length_scale: float = 0.1
 
 

@@ -64,7 +64,7 @@ def axes(config: Config) -> Mapping[str, Sequence[str | int]]:
 
 
 def cost(config: Config, *, law: str, batch: int) -> float:
-    return 10 * config.uniform_draws if law == "uniform" else config.gaussian_draws
+    return 20 * config.uniform_draws if law == "uniform" else config.gaussian_draws
 
 
 def task(
@@ -79,7 +79,7 @@ def task(
         n_draws=(config.uniform_draws if uniform else config.gaussian_draws) // config.batches,
         seed=seed,
         gradient=True,
-        part=16 if uniform else 512,
+        part=16 if uniform else 128,
         progress=progress,
     )
     logs = torch.stack([hidden.growth[:, 0], gradients.growth[:, 0]]).float().numpy()
