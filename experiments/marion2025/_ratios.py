@@ -116,8 +116,9 @@ def measured(
             states = h0[chosen].expand(-1, len(group), -1)
             cotangent = cotangents[chosen].expand_as(states) if gradient else None
             found.append(_both_ends(net, sample, states, cotangent))
-        # What a draw remembers may refer to itself, and would pile up until the next collection.
-        gc.collect()
+        if lazy:
+            # What such a draw remembers refers to itself, and would pile up until a collection.
+            gc.collect()
         hidden.append(joined([each[0] for each in found], dim=1))
         gradients += [joined([each[1] for each in found], dim=1)] if gradient else []
         if progress is not None:
