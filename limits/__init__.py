@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 import limits.closed_forms as closed_forms
+import limits.data as data
 import limits.plots as plots
 import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
