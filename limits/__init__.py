@@ -33,6 +33,7 @@ from limits.networks import AveragedInner as AveragedInner
 from limits.networks import Block as Block
 from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
+from limits.networks import ResNetModule as ResNetModule
 from limits.networks import embed as embed
 from limits.paths import BrownianPath as BrownianPath
 from limits.paths import FractionalPath as FractionalPath
@@ -46,10 +47,13 @@ from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
+from limits.studies import Configuration as Configuration
 from limits.studies import ConvergenceStudy as ConvergenceStudy
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
+from limits.studies import TrainedEnsemble as TrainedEnsemble
 from limits.studies import convergence_study as convergence_study
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import train_ensemble as train_ensemble
 from limits.trajectory import Trajectory as Trajectory
 
 try:

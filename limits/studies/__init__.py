@@ -7,3 +7,6 @@ from limits.studies.infinite_depth import (
     infinite_depth_expectation as infinite_depth_expectation,
 )
 from limits.studies.study import ConvergenceStudy as ConvergenceStudy
+from limits.studies.trained import Configuration as Configuration
+from limits.studies.trained import TrainedEnsemble as TrainedEnsemble
+from limits.studies.training import train_ensemble as train_ensemble
