@@ -24,6 +24,8 @@ def small(count=60, tests=20, dtype=torch.float32):
 def one_by_one(configuration, data, *, depth, epochs, batch, step_epochs, gamma=0.1, steps=None,
                dtype=torch.float32, **options):  # fmt: skip
     """Train with torch's own gradients, optimiser and scheduler."""
+    # The fastest for products of this size; two threads on busy cores wait for each other.
+    torch.set_num_threads(1)
     module = limits.ResNetModule(
         configuration.path, depth=depth, seed=configuration.seed, beta=configuration.beta,
         features=data.features, outputs=data.n_classes, dtype=dtype, **options,
