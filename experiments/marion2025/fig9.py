@@ -171,7 +171,7 @@ def _edges(values: np.ndarray) -> np.ndarray:
     return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])
 
 
-def _map(ax: Axes, dataset: xr.Dataset, values: np.ndarray, cmap: str, norm: object):  # noqa: ANN202
+def _map(ax: Axes, dataset: xr.Dataset, values: np.ndarray, cmap: str, norm: object):
     hursts, betas = _edges(dataset["hurst"].to_numpy()), _edges(dataset["beta"].to_numpy())
     ax.grid(visible=False)
     failed = np.ma.masked_where(~np.isnan(values), np.ones_like(values))
