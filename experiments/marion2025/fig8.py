@@ -181,10 +181,12 @@ def _draw_weight(ax: Axes, part: xr.Dataset, case: Case, *, first: bool) -> None
     ax.plot(layers, part["weight"].sel(stage="before"), color="0.65", linewidth=width)
     ax.plot(layers, part["weight"].sel(stage="after"), color="#08306b", linewidth=width * 0.8)
     ax.set_title(f"{case.title}\ntest accuracy {float(part['accuracy']):.2f}", fontsize=8.5)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.22 * (high - low))
+    for text, colour, y in (("before training", "0.5", 0.97), ("after training", "#08306b", 0.89)):
+        ax.text(0.03, y, text, color=colour, fontsize=7, va="top", transform=ax.transAxes)
     if first:
         ax.set_ylabel("weight $(V_k)_{ij}$")
-        for text, colour, y in (("before training", "0.5", 0.1), ("after", "#08306b", 0.02)):
-            ax.text(0.03, y, text, color=colour, fontsize=7.5, transform=ax.transAxes)
 
 
 def _draw_regularity(ax: Axes, dataset: xr.Dataset) -> None:
@@ -205,13 +207,16 @@ def _draw_regularity(ax: Axes, dataset: xr.Dataset) -> None:
         )  # fmt: skip
     for level, text in ((0.5, "independent"), (1.0, "continuous"), (2.0, "differentiable")):
         ax.axhline(level, color="0.75", linewidth=0.8, linestyle=(0, (4, 2)), zorder=0)
-        ax.text(2.5, level + 0.02, text, fontsize=6.5, color="0.4", ha="right", va="bottom")
+        ax.text(2.45, level + 0.02, text, fontsize=6.5, color="0.4", ha="right", va="bottom")
     ax.set_xticks(range(len(CASES)), [CASES[case].title.replace(", ", "\n") for case in CASES])
     ax.tick_params(axis="x", labelsize=7)
     ax.grid(visible=False)
-    ax.set(xlim=(-0.5, 2.5), ylim=(0.3, 2.35), ylabel="estimated Hurst index $H$")
-    ax.set_title("regularity across layers", fontsize=8.5)
-    ax.legend(loc="upper right", ncols=3, fontsize=6.5, handletextpad=0.1, columnspacing=0.6)
+    ax.set(xlim=(-0.5, 2.5), ylim=(0.3, 2.2), ylabel="estimated Hurst index $H$")
+    ax.set_title("regularity of\nall weights", fontsize=8.5)
+    ax.legend(
+        loc="lower left", bbox_to_anchor=(0, 0.39), fontsize=7, handletextpad=0.1,
+        borderaxespad=0.1,
+    )  # fmt: skip
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
