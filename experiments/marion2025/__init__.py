@@ -1,0 +1,1 @@
+"""Marion, Fermanian, Biau, Vert: Scaling ResNets in the large-depth regime."""
