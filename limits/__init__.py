@@ -3,6 +3,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 import limits.closed_forms as closed_forms
+import limits.data as data
 import limits.plots as plots
 import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
@@ -32,6 +33,7 @@ from limits.networks import AveragedInner as AveragedInner
 from limits.networks import Block as Block
 from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
+from limits.networks import ResNetModule as ResNetModule
 from limits.networks import embed as embed
 from limits.paths import BrownianPath as BrownianPath
 from limits.paths import FractionalPath as FractionalPath
@@ -45,10 +47,16 @@ from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
+from limits.studies import Configuration as Configuration
 from limits.studies import ConvergenceStudy as ConvergenceStudy
+from limits.studies import DepthRegularity as DepthRegularity
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
+from limits.studies import TrainedEnsemble as TrainedEnsemble
+from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import train_ensemble as train_ensemble
+from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory
 
 try:

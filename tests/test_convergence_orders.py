@@ -37,7 +37,8 @@ def in_standard_errors(samples: NDArray[np.float64], exact: NDArray[np.float64])
         # [0.6, 2.4]. Depths share their paths, so the seven are strongly correlated.
         (1, 400_000),
         (8, 4000),
-        (40, 4000),
+        (40, 1000),
+        pytest.param(40, 4000, marks=pytest.mark.slow),
     ],
 )
 def test_nested_linear_networks_have_the_exact_strong_error(width: int, n_paths: int) -> None:

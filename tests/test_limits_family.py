@@ -166,7 +166,7 @@ def test_correction_is_refused_where_it_changes_the_limit(
 def test_correction_does_change_the_limit_of_independent_weights() -> None:
     # Width 1, linear: (1 + X + 1/(2L)) ... tends to exp(B) instead of exp(B - 1/2).
     path = limits.BrownianPath(1)
-    sample = path.sample(depth=4096, n_paths=16, seed=0)
+    sample = path.sample(depth=2048, n_paths=16, seed=0)
     one = torch.ones(1, 1, dtype=torch.float64)
     motion = sample.at_depth(1).increments[0]
     plain = limits.ResNet("identity")(one, sample).terminal

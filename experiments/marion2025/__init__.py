@@ -1,1 +1,1 @@
-"""The figures of Marion, Fermanian, Biau and Vert, *Scaling ResNets in the large-depth regime*."""
+"""Marion, Fermanian, Biau, Vert: Scaling ResNets in the large-depth regime."""

@@ -6,4 +6,10 @@ from limits.studies.expectation import InfiniteDepthExpectation as InfiniteDepth
 from limits.studies.infinite_depth import (
     infinite_depth_expectation as infinite_depth_expectation,
 )
+from limits.studies.regular import DepthRegularity as DepthRegularity
+from limits.studies.regular import WeightRegularity as WeightRegularity
+from limits.studies.regularity import weight_regularity as weight_regularity
 from limits.studies.study import ConvergenceStudy as ConvergenceStudy
+from limits.studies.trained import Configuration as Configuration
+from limits.studies.trained import TrainedEnsemble as TrainedEnsemble
+from limits.studies.training import train_ensemble as train_ensemble
