@@ -135,6 +135,10 @@ def test_parts_and_chunks_share_the_memory_of_the_whole():
     last = net(H0, sample.part(32, 18))
     assert relative_difference(part.terminal, whole.terminal[16:36]) < 1e-12
     assert relative_difference(last.terminal, whole.terminal[32:]) < 1e-12
+    # Paths that the part left out have the numbers of a draw that was never asked in parts.
+    fresh = net(H0, lazy(n_paths=50)).terminal
+    assert torch.equal(whole.terminal[:16], fresh[:16])
+    assert torch.equal(whole.terminal[36:], fresh[36:])
     assert relative_difference(dense_states(net, sample, H0), whole.terminal) < 1e-12
 
 

@@ -51,7 +51,8 @@ def ladder_answers(
     are new. Fresh normals then give the answers to the basis, and sums of them over an interval,
     which are shared with the next shallower depth, those of a coarse layer.
 
-    Memory is O(paths x depths x width), whatever the depth.
+    Memory is O(paths x depths x width), whatever the depth. Blocks with inner weights know what
+    to ask at the end of an interval only: they need `WeightSample.coupled`.
 
     Parameters
     ----------
@@ -265,7 +266,7 @@ class _Ladder:
             self._rows = self._directions.unbind()
         if number == 0:
             size = norms(vector)
-            self._directions[0] = vector / size.clamp_min(torch.finfo(vector.dtype).tiny)
+            self._directions[0] = (vector / size).nan_to_num_(0.0)
             self._coefficients[0] = size[None]
             return
         near, start, ratio = None, None, self._ratios[number]
@@ -285,10 +286,7 @@ class _Ladder:
 
 
 def _normals(sample: WeightSample, source: LazySource, count: int, n_rows: int) -> Iterator[Tensor]:
-    """Yield standard normals for one layer, or pair of layers, after the other.
-
-    Shape ``(path, row, 1, width)`` each.
-    """
+    """Yield standard normals ``(path, row, 1, width)``, one layer or pair after the other."""
     stream = source.stream.child("ladder")
     size = n_rows * source.width
     held = min(count, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))

@@ -130,8 +130,8 @@ class LazyMatrix:
                 return told
         else:
             told, rest = None, size
-            direction = u / size.clamp_min(torch.finfo(u.dtype).tiny)
-        # What is not finite must not be remembered: later questions are no part of it.
+            direction = u / size
+        # What is not finite must not be remembered, the zero vector over its norm included.
         direction.nan_to_num_(0.0)
         answer = _conditioned(self._normals(number), direction, other)
         own.append(direction, answer)
