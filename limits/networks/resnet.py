@@ -144,7 +144,7 @@ class ResNet:
             recorder = run(stepper, layers, keep_all=keep == "all")
             return _trajectory(recorder, sample, keep == "all")
 
-        out = join_paths(map_chunks(propagate, sample.chunks(), threads=not h0.requires_grad))
+        out = join_paths(map_chunks(propagate, sample.shares(), threads=not h0.requires_grad))
         if nonfinite == "raise" and not self.vector_field.homogeneous:
             check_finite(self, out, states, sample)
         return out
@@ -219,7 +219,7 @@ class ResNet:
             recorder = pull_back(stepper, layers, states, p[chosen], keep_all=keep == "all")
             return _trajectory(recorder, sample, keep == "all")
 
-        return join_paths(map_chunks(pull, sample.chunks()))
+        return join_paths(map_chunks(pull, sample.shares()))
 
     def tangent(
         self, h0: Tensor, q0: Tensor, sample: WeightSample, *, keep: Keep = "terminal"
@@ -257,7 +257,7 @@ class ResNet:
             recorders = push_forward(stepper, q[chosen], layers, keep_all=keep == "all")
             return [_trajectory(each, sample, keep == "all") for each in recorders]
 
-        parts = map_chunks(push, sample.chunks())
+        parts = map_chunks(push, sample.shares())
         h, tangents = (join_paths(list(each)) for each in zip(*parts, strict=True))
         if not self.vector_field.homogeneous:
             check_finite(self, h, states, sample)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from limits._typing import TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError, ShapeError
+from limits.parallel import balanced
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import Layer
 from limits.paths.lazy_draw import LazyDraw, LazySource
@@ -27,6 +28,7 @@ __all__ = ["WeightSample"]
 
 _MATRIX_ENTRIES = 2**17
 _CHUNK_BYTES = 2**25
+_SMALL_LAZY_ENTRIES = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,6 +213,12 @@ class WeightSample:
             )
         size = max(BLOCK, -(-chunk // BLOCK) * BLOCK)
         return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+
+    def shares(self) -> list[tuple[int, int]]:
+        """Split the paths as `chunks` does, in even shares for the threads torch may use."""
+        # A small lazy draw is many short operations, whose threads would only wait in turns.
+        small = self.lazy is not None and self.n_paths * self.width < _SMALL_LAZY_ENTRIES
+        return self.chunks() if small else balanced(self.chunks(), torch.get_num_threads())
 
     def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.

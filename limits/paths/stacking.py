@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import LimitsError
-from limits.parallel import balanced, map_chunks
+from limits.parallel import map_chunks
 from limits.paths.increments import DenseIncrement
 
 if TYPE_CHECKING:
@@ -36,8 +36,9 @@ def stacked_increments(sample: "WeightSample") -> Tensor:
             "paths, a smaller depth with at_depth, or let a network read the sample."
         ) from error
     fill = _fill_slabs if sample.depth == sample.drawn_depth else _fill_layers
-    ranges = balanced(sample.chunks(), torch.get_num_threads())
-    map_chunks(lambda first, count: fill(sample, stacked[:, first : first + count], first), ranges)
+    map_chunks(
+        lambda first, count: fill(sample, stacked[:, first : first + count], first), sample.shares()
+    )
     return stacked
 
 
