@@ -8,8 +8,7 @@ from limits.experiments.marion2025._ratios import CITATION as CITATION
 from limits.experiments.marion2025._ratios import Progress
 
 Config = depthwise.Config
-# Both passes cost four times a forward one.
-SCALES = _independent.SCALES | {"paper": Config(n_draws=1000)}
+SCALES = _independent.SCALES
 axes, cost = depthwise.axes, depthwise.cost
 draw, check = _independent.draw, _independent.check
 
