@@ -6,10 +6,12 @@ on how many paths are drawn, nor on chunks, threads, workers or devices.
 """
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +22,7 @@ __all__ = ["BLOCK", "Stream", "blocks_of", "check_seed"]
 BLOCK = 16
 """Paths in a block. Also the granularity at which torch's vectorised normals are a prefix."""
 
+_THREAD = threading.local()
 _WORDS = 624
 _WORDS_START = 24
 _WORDS_STOP = _WORDS_START + 8 * _WORDS
@@ -71,10 +74,8 @@ class Stream:
 
     def generator(self, block: int, part: int = 0) -> torch.Generator:
         """Return a fresh generator at the start of one block's part."""
-        key = f"limits:{self.seed}:{self.name}:{block}:{part}".encode()
-        words = torch.frombuffer(
-            bytearray(hashlib.shake_128(key).digest(4 * _WORDS)), dtype=torch.int32
-        )
+        digest = hashlib.shake_128(self._key(block, part)).digest(4 * _WORDS)
+        words = torch.frombuffer(bytearray(digest), dtype=torch.int32)
         state = _fresh_state().clone()
         # The state keeps each 32-bit word in 64 bits, low half first.
         state[_WORDS_START:_WORDS_STOP].view(torch.int32)[::2] = words
@@ -89,6 +90,44 @@ class Stream:
     def uniforms(self, first_path: int, n_paths: int, size: int, part: int = 0) -> Tensor:
         """Return uniforms on [0, 1) of shape ``(n_paths, size)`` in float32."""
         return self._draw(Tensor.uniform_, first_path, n_paths, size, part)
+
+    def centred_uniforms(
+        self, first_path: int, n_paths: int, size: int, half_width: float, part: int = 0
+    ) -> Tensor:
+        """Return uniforms on [-`half_width`, `half_width`], ``(n_paths, size)``, in float32.
+
+        From the 64-bit words of a generator that is three times faster than that of torch, which
+        takes longer to draw dense weights than a network to use them. Two numbers a word.
+
+        References
+        ----------
+        Doty-Humphrey, PractRand (2010): the generator sfc64.
+        """
+        padded = -(-size // BLOCK) * BLOCK
+        buffer = torch.empty(n_paths, padded, dtype=torch.float32)
+        for block, start, stop in blocks_of(first_path, n_paths):
+            rows = buffer[start:stop]
+            words = self._words(block, part).integers(
+                0, 2**64 - 1, rows.numel() // 2, dtype=np.uint64, endpoint=True
+            )
+            halves = torch.from_numpy(words.view(np.int32)).view_as(rows)
+            rows.copy_(halves).mul_(half_width * 2.0**-31)
+        return buffer[:, :size]
+
+    def _words(self, block: int, part: int) -> np.random.Generator:
+        generator = _sfc64()
+        words = np.frombuffer(hashlib.shake_128(self._key(block, part)).digest(24), np.uint64)
+        state = {"state": np.append(words, np.uint64(1))}
+        generator.bit_generator.state = {
+            "bit_generator": "SFC64",
+            "state": state,
+            "has_uint32": 0,
+            "uinteger": 0,
+        }
+        return generator
+
+    def _key(self, block: int, part: int) -> bytes:
+        return f"limits:{self.seed}:{self.name}:{block}:{part}".encode()
 
     def _draw(
         self, fill: Callable[..., Tensor], first_path: int, n_paths: int, size: int, part: int
@@ -127,6 +166,13 @@ def check_seed(seed: object) -> int:
             f"seed must be a non-negative integer, found {seed!r}. Pass for example seed=0."
         )
     return seed
+
+
+def _sfc64() -> np.random.Generator:
+    """Return this thread's generator; to make one takes longer than to set its state."""
+    if not hasattr(_THREAD, "generator"):
+        _THREAD.generator = np.random.Generator(np.random.SFC64(0))
+    return _THREAD.generator
 
 
 @cache

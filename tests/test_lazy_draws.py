@@ -1,8 +1,10 @@
 """Lazy draws read by networks and solvers: one draw is one set of matrices."""
 
 import copy
+import gc
 import math
 import pickle
+import weakref
 
 import pytest
 import torch
@@ -275,10 +277,22 @@ def test_overflow_of_a_draw_that_remembers_nothing_is_reported_as_overflow(monke
 
 def test_remembering_more_than_the_budget_is_an_error(monkeypatch):
     sample, net = lazy(depth=64), limits.ResNet("tanh")
-    monkeypatch.setattr(lazy_draw, "MEMORY", 2 * 2 * 8 * 64 * 40 * 5)
+    monkeypatch.setattr(sample.lazy.ledger, "most", 2 * 2 * 8 * 64 * 40 * 5)
     net(H0, sample)
     with pytest.raises(limits.CouplingError, match="Ask fewer questions of one draw"):
         net(normal_inputs(4, 5, seed=8), sample)
+
+
+def test_what_is_remembered_is_freed_with_the_draw():
+    sample = lazy(depth=8)
+    limits.ResNet("relu", block="res-3")(H0, sample)
+    draw = weakref.ref(sample.lazy)
+    gc.disable()
+    try:
+        del sample
+        assert draw() is None
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, pickle.dumps], ids=["copy", "pickle"])

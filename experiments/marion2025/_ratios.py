@@ -1,6 +1,5 @@
 """How far hidden states and gradients move between the two ends of a network, on log scale."""
 
-import gc
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -116,9 +115,6 @@ def measured(
             states = h0[chosen].expand(-1, len(group), -1)
             cotangent = cotangents[chosen].expand_as(states) if gradient else None
             found.append(_both_ends(net, sample, states, cotangent))
-        if lazy:
-            # What such a draw remembers refers to itself, and would pile up until a collection.
-            gc.collect()
         hidden.append(joined([each[0] for each in found], dim=1))
         gradients += [joined([each[1] for each in found], dim=1)] if gradient else []
         if progress is not None:

@@ -18,6 +18,9 @@ _ENOUGH = 0.1
 """What a projection leaves is orthogonal to rounding, divided by its share of the vector: above
 this share that is good enough."""
 
+_SMALLEST, _LARGEST = 1e-12, 1e12
+"""Between these a norm in single precision is as good as any: squares that vanish do not count."""
+
 Split = tuple[Sequence[Tensor], Tensor | None, Tensor]
 
 
@@ -81,8 +84,15 @@ def split(vector: Tensor, size: Tensor, rows: Sequence[Tensor], stack: Tensor) -
 
 def norms(vectors: Tensor) -> Tensor:
     """Return Euclidean norms whose squares neither overflow nor vanish in single precision."""
-    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=torch.float64)
-    return norm if vectors.dtype == torch.float64 else norm.to(vectors.dtype)
+    norm = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True)
+    if vectors.dtype == torch.float64:
+        return norm
+    least, most = (bound.item() for bound in torch.aminmax(norm))
+    if least > _SMALLEST and most < _LARGEST:
+        return norm
+    exact = torch.linalg.vector_norm(vectors, dim=-1, keepdim=True, dtype=torch.float64)
+    # By a path's own number, so that its norm does not depend on the company.
+    return torch.where((norm > _SMALLEST) & (norm < _LARGEST), norm, exact.to(norm.dtype))
 
 
 def products(stack: Tensor, vector: Tensor) -> Sequence[Tensor]:

@@ -80,7 +80,7 @@ class IIDPath(WeightPath):
 
 
 def _uniform(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:
-    return stream.uniforms(first, n_paths, size, part).mul_(2).sub_(1).mul_(math.sqrt(3))
+    return stream.centred_uniforms(first, n_paths, size, math.sqrt(3), part)
 
 
 def _rademacher(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:

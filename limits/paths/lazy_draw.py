@@ -5,17 +5,13 @@ import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
 from typing import Literal, NoReturn
 
 import torch
-from torch import Tensor
 
-from limits._typing import State
 from limits.exceptions import CouplingError, LimitsError
 from limits.paths.lazy_increments import LazyIncrement, SplitMatrix
-from limits.paths.lazy_matrix import Answered, LazyMatrix
+from limits.paths.lazy_range import LazyRange, Ledger, SlabNormals
 from limits.randomness import BLOCK, Stream
 
 __all__ = ["MEMORY", "LazyDraw", "LazySource"]
@@ -61,11 +57,12 @@ class LazyDraw:
         self.token = secrets.token_hex(4)
         question = 2 * dtype.itemsize * depth * n_paths * width
         self.remembers = 4 * question <= MEMORY if remember is None else remember
+        self.ledger = Ledger(
+            MEMORY if self.remembers else None, f"{n_paths} paths, depth {depth}, width {width}"
+        )
         self._sizes = depth, n_paths, width
-        self._description = f"{n_paths} paths, depth {depth}, width {width}"
         self._question_bytes = question
-        self._bytes = 0
-        self._ranges: dict[str, list[_Range]] = {}
+        self._ranges: dict[str, list[LazyRange]] = {}
         self._spent: set[tuple[str, int]] = set()
         self._lock = threading.Lock()
 
@@ -97,7 +94,7 @@ class LazyDraw:
         if again:
             raise CouplingError(
                 "this lazy draw serves a single call and was asked before: remembering one "
-                f"question per layer ({self._description}) takes "
+                f"question per layer ({self.ledger.description}) takes "
                 f"{self._question_bytes / 2**30:.2g} GiB of the {MEMORY / 2**30:g} GiB that a draw "
                 "may use, and without memory a second call would see other matrices. Ask "
                 "everything in one call (several inputs, net.tangent, convergence_study(..., "
@@ -105,23 +102,12 @@ class LazyDraw:
                 "smaller depth."
             )
 
-    def count_bytes(self, more: int) -> None:
-        """Raise `CouplingError` if what is remembered outgrows `MEMORY`."""
-        with self._lock:
-            self._bytes += more
-            total = self._bytes
-        if self.remembers and total > MEMORY:
-            raise CouplingError(
-                f"this lazy draw ({self._description}) would remember more than "
-                f"{MEMORY / 2**30:g} GiB of questions and answers. Ask fewer questions of one "
-                "draw, or draw fewer paths or a smaller depth."
-            )
-
-    def ranges(self, source: "LazySource", first: int, count: int) -> list["_Range"]:
+    def ranges(self, source: "LazySource", first: int, count: int) -> list["LazyRange"]:
         """Return what is known of the matrices of some paths, in pieces asked alike so far."""
+        normals = source.normals()
         if not self.remembers:
             self.spend(source.role, first, count)
-            return [_Range(self, source, first, count)]
+            return [LazyRange(self.ledger, normals, first, count)]
         with self._lock:
             kept = self._ranges.setdefault(source.role, [])
             pieces = [piece for known in kept for piece in known.cut(first, first + count)]
@@ -130,7 +116,7 @@ class LazyDraw:
             for piece in [*inside, None]:
                 until = first + count if piece is None else piece.first
                 if until > position:
-                    filled.append(_Range(self, source, position, until - position))
+                    filled.append(LazyRange(self.ledger, normals, position, until - position))
                 if piece is not None:
                     filled.append(piece)
                     position = piece.first + piece.count
@@ -182,6 +168,18 @@ class LazySource:
         """A few slabs of normals, each for one question."""
         return _HELD_PER_NORMAL * self.slab_layers * self.width
 
+    def normals(self) -> SlabNormals:
+        """Return the normals of the questions, without what was asked so far."""
+        return SlabNormals(
+            self.stream,
+            self.width,
+            self.depth,
+            self.scale,
+            self.slab_layers,
+            self.draw.dtype,
+            self.draw.device,
+        )
+
     def open(self, first_path: int, n_paths: int) -> NoReturn:
         """Raise: there are no matrices to read."""
         raise LimitsError(
@@ -204,71 +202,3 @@ class LazySource:
         finally:
             for each in ranges:
                 each.close()
-
-
-class _Range:
-    """Matrices of consecutive paths that were asked the same number of questions."""
-
-    def __init__(self, draw: LazyDraw, source: LazySource, first: int, count: int) -> None:
-        self.first = first
-        self.count = count
-        self._draw = draw
-        self._source = source
-        self._layers: dict[int, Answered] = {}
-        self._slabs: dict[int, tuple[int, list[Tensor]]] = {}
-
-    def matrix(self, layer: int) -> LazyMatrix:
-        """Return the matrices of a layer."""
-        known = self._layers.get(layer)
-        if known is None:
-            known = Answered()
-            if self._draw.remembers:
-                self._layers[layer] = known
-        return LazyMatrix(partial(self._normals, layer), known)
-
-    def close(self) -> None:
-        """Let go of normals that were drawn ahead."""
-        self._slabs.clear()
-
-    def cut(self, start: int, stop: int) -> list["_Range"]:
-        """Return this range in up to three pieces, cut where another range starts and stops."""
-        end = self.first + self.count
-        inside = {min(max(node, self.first), end) for node in (start, stop)}
-        nodes = sorted({self.first, end} | inside)
-        if len(nodes) == 2:
-            return [self]
-        return [self._piece(a, b - a) for a, b in pairwise(nodes)]
-
-    def _piece(self, first: int, count: int) -> "_Range":
-        piece = _Range(self._draw, self._source, first, count)
-        start = first - self.first
-        piece._layers = {
-            k: known.of_paths(start, start + count) for k, known in self._layers.items()
-        }
-        return piece
-
-    def _normals(self, layer: int, number: int) -> State:
-        slab, offset = divmod(layer, self._source.slab_layers)
-        held = self._slabs.get(number)
-        if held is None or held[0] != slab:
-            held = self._slabs[number] = slab, self._drawn(slab, number)
-        return held[1][offset]
-
-    def _drawn(self, slab: int, number: int) -> list[Tensor]:
-        """Return the normals of one question to the layers of a slab, ``(path, 1, width)``."""
-        source, draw = self._source, self._draw
-        layers = min(source.slab_layers, source.depth - slab * source.slab_layers)
-        slabs = -(-source.depth // source.slab_layers)
-        # Streams start at whole blocks of paths, a range may not.
-        skipped = self.first % BLOCK
-        flat = source.stream.normals(
-            self.first - skipped,
-            self.count + skipped,
-            layers * source.width,
-            slab + slabs * number,
-        )[skipped:]
-        by_layer = flat.unflatten(1, (layers, 1, source.width)).transpose(0, 1)
-        normals = by_layer.to(draw.device, draw.dtype, memory_format=torch.contiguous_format)
-        # A row takes its normals and a direction of the same size.
-        draw.count_bytes(2 * normals.numel() * normals.element_size())
-        return list(normals.mul_(source.scale).unbind(0))
