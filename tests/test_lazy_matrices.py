@@ -181,3 +181,14 @@ def test_directions_stay_orthogonal_whatever_is_left_of_a_vector():
     rebuilt = torch.bmm(torch.cat(list(parts), dim=1).mT, known) + rest * direction
     assert float((rebuilt - vector).norm(dim=-1).max()) < 1e-11
     assert set(direction.norm(dim=-1).round(decimals=12).flatten().tolist()) <= {0.0, 1.0}
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e-16, 1e-6, 1.0, 1e6, 1e16, 1e30])
+def test_norms_in_single_precision_are_exact_and_do_not_depend_on_the_company(factor):
+    vectors = torch.randn(5, 1, 40, generator=torch.Generator().manual_seed(0))
+    sizes = torch.tensor([1e-32, 1e-10, 1.0, 1e10, 1e32])[:, None, None]
+    company = torch.cat([vectors * factor, vectors * sizes, torch.zeros(1, 1, 40)])
+    found, exact = norms(company), company.double().norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(found.double(), exact, rtol=1e-6, atol=0)
+    for row, alone in zip(found, company, strict=True):
+        assert torch.equal(norms(alone[None])[0], row)

@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic, sleep
@@ -109,10 +109,6 @@ class RunFolder:
     def has(self, task: Task) -> bool:
         """Return whether the journal says that a task is finished."""
         return task.key in self.record.done
-
-    def seconds(self, tasks: Sequence[Task]) -> list[float]:
-        """Return the computing time of finished tasks."""
-        return [float(self.record.done[task.key]["seconds"]) for task in tasks]
 
     def _file(self, task: Task) -> Path:
         return _task_file(self.path, task)

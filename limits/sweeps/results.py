@@ -105,9 +105,8 @@ class FolderResults:
         """Return the models of the processors that computed."""
         return {str(event.get("cpu", "")) for event in self._folder.record.done.values()}
 
-    def take_over(self, other: EarlierRun, grid: Sequence[Task]) -> int:
-        """Copy what another run has finished and this one has not; return how many tasks."""
-        taken = 0
+    def take_over(self, other: EarlierRun, grid: Sequence[Task]) -> None:
+        """Copy what another run has finished and this one has not."""
         for task in grid:
             if self._folder.has(task) or task.key not in other.record.done:
                 continue
@@ -116,8 +115,6 @@ class FolderResults:
             except StoreError:
                 continue
             self._folder.keep(task, outcome, kept_from=other.origin(task))
-            taken += 1
-        return taken
 
     def mixes(self, grid: Sequence[Task]) -> dict[str, int]:
         """Return how many tasks came from which other run."""

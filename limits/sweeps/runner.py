@@ -24,7 +24,10 @@ __all__ = ["Notify", "run"]
 Notify = Callable[[str], None]
 """Called with a sentence that a person should see."""
 
-_RECORDED = ("experiment", "scale", "config", "seed", "versions", "platform", "git_revision")
+_RECORDED = (
+    "experiment", "scale", "config", "seed", "versions", "platform", "git_revision", "mixed",
+    "code",
+)  # fmt: skip
 _NAMED_FAILURES = 5
 
 
@@ -192,8 +195,6 @@ def _joined(
     manifest: Mapping[str, Any],
 ) -> xarray.Dataset:
     provenance = {name: manifest[name] for name in _RECORDED if name in manifest}
-    provenance |= {name: manifest[name] for name in ("mixed",) if name in manifest}
-    provenance["code"] = manifest["code"]
     provenance["cpu"] = "; ".join(sorted(results.cpus()))
     provenance["seconds_per_task"] = np.array([results.seconds(task) for task in grid])
     dataset = join(axes, [results.dataset(task) for task in grid])
