@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 import limits
-from limits.experiments.marion2025._held import HeldIIDPath, HeldSmoothPath
+from limits.experiments.marion2025._held import HeldSmoothPath
 from limits.experiments.marion2025._ratios import Progress, Ratios, measured
 
 DEPTHS = (10, 120, 230, 340, 450, 560, 670, 780, 890, 1000)
@@ -71,12 +71,12 @@ def cost(config: Config, *, law: str, depth: int) -> float:
 
 
 def weights(config: Config, law: str, *, gradient: bool) -> limits.WeightPath:
-    """Return the law of the weights; a gradient reads them twice."""
+    """Return the law of the weights; a gradient reads them twice, smooth ones from memory."""
     if law == "smooth":
         smooth = HeldSmoothPath if gradient else limits.SmoothPath
         return smooth(config.width, length_scale=config.length_scale, kernel="rbf-derivative")
     if law == "uniform":
-        return HeldIIDPath(config.width) if gradient else limits.IIDPath(config.width)
+        return limits.IIDPath(config.width)
     return limits.BrownianPath(config.width)
 
 

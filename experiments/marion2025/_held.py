@@ -10,25 +10,16 @@ from torch import Tensor
 import limits
 
 
-class _Held:
-    """Keeps every slab of a weight path from its first reading on.
+@dataclass(frozen=True)
+class HeldSmoothPath(limits.SmoothPath):
+    """Keeps every slab of a smooth weight path from its first reading on.
 
-    Uniform and smooth weights cost more than everything that a network does with them. What is
-    held is freed with the sample: take it in parts of a few draws.
+    Smooth weights cost more than everything that a network does with them. What is held is freed
+    with the sample: take it in parts of a few draws.
     """
 
     def source(self, *, depth: int, seed: int, role: str) -> Any:
         return _Source(super().source(depth=depth, seed=seed, role=role))
-
-
-@dataclass(frozen=True)
-class HeldIIDPath(_Held, limits.IIDPath):
-    """The draws of `limits.IIDPath`, made once."""
-
-
-@dataclass(frozen=True)
-class HeldSmoothPath(_Held, limits.SmoothPath):
-    """The draws of `limits.SmoothPath`, made once."""
 
 
 @dataclass(frozen=True)

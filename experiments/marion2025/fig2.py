@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from scipy.stats import kstest, norm
 
 import limits
-from limits.experiments.marion2025._held import HeldIIDPath
 from limits.experiments.marion2025._ratios import CITATION as CITATION
 from limits.experiments.marion2025._ratios import Progress, measured
 
@@ -73,7 +72,7 @@ def task(
     """Return log(|h_L| / |h_0|) and log(|p_0| / |p_L|) of a batch of networks."""
     uniform = law == "uniform"
     hidden, gradients = measured(
-        HeldIIDPath(config.width) if uniform else limits.BrownianPath(config.width),
+        (limits.IIDPath if uniform else limits.BrownianPath)(config.width),
         depth=config.depth,
         betas=(BETA,),
         n_draws=(config.uniform_draws if uniform else config.gaussian_draws) // config.batches,
