@@ -182,10 +182,9 @@ def test_both_generators_differ_by_a_term_that_alternates_from_layer_to_layer():
 
 
 def test_held_weights_are_the_same_weights_drawn_once():
-    held = (
-        figure["_held"].HeldSmoothPath(6).sample(depth=9, n_paths=20, seed=3, dtype=torch.float32)
-    )
-    plain = limits.IIDPath(6).sample(depth=9, n_paths=20, seed=3, dtype=torch.float32)
+    settings = {"depth": 9, "n_paths": 20, "seed": 3, "dtype": torch.float32}
+    held = figure["_held"].HeldSmoothPath(6).sample(**settings)
+    plain = limits.SmoothPath(6).sample(**settings)
     net = limits.ResNet("relu", block="res-3")
     h0 = torch.ones(1, 6)
     out, same = net(h0, held), net(h0, plain)
