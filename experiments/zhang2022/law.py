@@ -117,6 +117,7 @@ def draw(dataset: xr.Dataset) -> Figure:
         panels[0, 0].set_ylabel("density")
         figure.suptitle(
             rf"$h_{{k+1}}=\mathrm{{relu}}(h_k+\tau W_kh_k)$, $\tau={_tau(dataset)}L^{{-1/2}}$, "
+            rf"$T=\tau^2L={float(dataset.attrs['coefficient']) ** 2:g}$, "
             f"{dataset.sizes['draw']} networks per depth", fontsize=8, color="0.35",
         )  # fmt: skip
     return figure
