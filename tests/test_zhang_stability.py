@@ -123,6 +123,19 @@ def test_the_edge_at_finite_depth_is_what_wide_products_have():
     assert float(found) / edge == pytest.approx(1, abs=0.015)
 
 
+@pytest.mark.parametrize(("depth", "scale"), [(1, 1.0), (5, 0.5)])
+def test_finite_widths_end_below_the_edge_by_a_tracy_widom_shift(depth, scale):
+    """At m = 100 the shift explains all but a fifth of the gap to the edge of infinite width."""
+    net = limits.ResNet("identity", beta=0.0, coefficient=scale)
+    sample = limits.BrownianPath(100).sample(depth=depth, n_paths=400, seed=0, dtype=torch.float32)
+    products = net(torch.eye(100), sample).terminal
+    found = float(torch.linalg.matrix_norm(products, ord=2).double().mean())
+    edge = limits.closed_forms.linear_product_edge
+    gap = float(edge(depth, scale)) - found
+    assert gap > 0
+    assert abs(float(edge(depth, scale, width=100)) - found) < 0.2 * gap
+
+
 def test_the_edge_of_one_layer_and_of_many_are_the_known_ones():
     """I + W of circular law ends at (27/4)^(1/2); the limit at T = 1 is 4.593."""
     edge = limits.closed_forms.linear_product_edge
