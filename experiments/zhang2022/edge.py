@@ -121,11 +121,11 @@ def draw(dataset: xr.Dataset) -> Figure:
         right.set_title(r"four $\tau$")
         for ax in (left, right):
             ax.set(xscale="log", yscale="log", xlabel="depth $L$")
-        left.set_yticks([2, 5, 10, 20, 40], ["2", "5", "10", "20", "40"])
+        left.set_yticks([2, 5, 10, 20, 50, 100], ["2", "5", "10", "20", "50", "100"])
         left.minorticks_off()
         left.plot([], [], label="edge at depth $L$", **DASHED)
         left.plot([], [], "k:", linewidth=1.2, label=r"edge, $L\to\infty$")
-        left.set_ylim(1.4, 90)
+        left.set_ylim(1.4, 180)
         # Lines come before points in a legend; here the cases come first.
         handles, labels = left.get_legend_handles_labels()
         left.legend(

@@ -140,7 +140,8 @@ def draw(dataset: xr.Dataset) -> Figure:
         _legend(figure, left, right)
         figure.suptitle(
             rf"$h_{{k+1}}=\mathrm{{relu}}(h_k+\tau W_k h_k)$, width $m={width}$, "
-            f"{dataset.sizes['draw']} networks", fontsize=8, color="0.35",
+            f"{dataset.sizes['draw']} networks; gradients over the units with $h_0>0$; "
+            "95 % intervals", fontsize=8, color="0.35",
         )  # fmt: skip
     return figure
 
@@ -178,9 +179,9 @@ def _legend(figure: Figure, left: Axes, right: Axes) -> None:
         right.plot([], [], **{**DASHED, "color": "0.3"})[0],
     ]
     names = [
-        r"bounds $L\log(1+\frac{1}{2}\tau^2)$, $L\log(1+\tau^2)$",
-        rf"mean log instead (its variance is above {HEAVY:g})",
-        r"mean $\log\,(|h_L|^2/|h_0|^2)$",
+        r"left: bounds $L\log(1+\frac{1}{2}\tau^2)$, $L\log(1+\tau^2)$",
+        rf"left: mean log instead (its variance is above {HEAVY:g})",
+        r"right: mean $\log\,(|h_L|^2/|h_0|^2)$",
     ]
     figure.legend(
         handles + extra, labels + names, loc="outside lower center", ncols=4, handlelength=2.2,
