@@ -35,6 +35,7 @@ from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
 from limits.networks import embed as embed
+from limits.networks import readout as readout
 from limits.paths import BrownianPath as BrownianPath
 from limits.paths import FractionalPath as FractionalPath
 from limits.paths import IIDPath as IIDPath

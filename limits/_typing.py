@@ -20,6 +20,7 @@ __all__ = [
     "State",
     "States",
     "TimeUnit",
+    "TrainableBlock",
     "check_choice",
 ]
 
@@ -30,7 +31,8 @@ Exponents: TypeAlias = Int[Tensor, "path input"]
 Matrices: TypeAlias = Float[Tensor, "path width width"]
 LayerMatrices: TypeAlias = Float[Tensor, "path layer width width"]
 
-BlockName = Literal["res-1", "res-2", "res-3"]
+BlockName = Literal["res-1", "res-2", "res-3", "post-relu"]
+TrainableBlock = Literal["res-1", "res-2", "res-3"]
 Keep = Literal["terminal", "all"]
 Nonfinite = Literal["raise", "keep"]
 Regime = Literal["identity", "limit", "explosion", "contraction"]

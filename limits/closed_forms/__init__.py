@@ -26,4 +26,12 @@ from limits.closed_forms.independent import (
 from limits.closed_forms.independent import relu_second_moment as relu_second_moment
 from limits.closed_forms.independent import relu_weak_error as relu_weak_error
 from limits.closed_forms.norm_chain import relu_log_mean as relu_log_mean
+from limits.closed_forms.reflected import post_relu_ratio as post_relu_ratio
+from limits.closed_forms.reflected import (
+    post_relu_second_moment_bounds as post_relu_second_moment_bounds,
+)
+from limits.closed_forms.spectrum import linear_product_edge as linear_product_edge
+from limits.closed_forms.spectrum import (
+    linear_product_edge_limit as linear_product_edge_limit,
+)
 from limits.closed_forms.wide import relu_correlation as relu_correlation

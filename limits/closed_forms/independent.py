@@ -153,27 +153,32 @@ def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np
     return limit - relu_second_moment(depth, _critical(depth, coefficient))
 
 
-def log_norm_law(block: str, width: int) -> LogNormal:
-    """Return the law of log(|H_1|^2 / |H_0|^2) at beta = 1/2 and coefficient 1.
+def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNormal:
+    """Return the law of log(|H_1|^2 / |H_0|^2) at beta = 1/2.
 
-    Normal(1/2 - 1/d, 2/d) for res-3 with relu, Normal(1 - 2/d, 4/d) for linear res-1, exactly
-    at every width d, for i.i.d. weights of variance 1/d.
+    Normal(c^2 (1/2 - 1/d), 2 c^2/d) for res-3 with relu, Normal(c^2 (1 - 2/d), 4 c^2/d) for linear
+    res-1 and for post-relu, exactly at every width d, for i.i.d. weights of variance 1/d. The
+    reflection of post-relu adds nothing to the norm: a unit is pushed only while it is at 0. For
+    post-relu |H_0| is the norm of relu(h_0).
 
     Parameters
     ----------
-    block : {"res-3", "res-1"}
-        res-3 means relu, res-1 the identity activation.
+    block : {"res-3", "res-1", "post-relu"}
+        res-3 and post-relu mean relu, res-1 the identity activation.
     width : int
         Width d.
+    coefficient : float
+        The c of the residual scale c L^(-1/2).
 
     Examples
     --------
     >>> log_norm_law("res-3", 100)
     LogNormal(mean=0.49, variance=0.02)
     """
+    time = coefficient**2
     if block == "res-3":
-        return LogNormal(1 / 2 - 1 / width, 2 / width)
-    return LogNormal(1 - 2 / width, 4 / width)
+        return LogNormal(time * (1 / 2 - 1 / width), time * 2 / width)
+    return LogNormal(time * (1 - 2 / width), time * 4 / width)
 
 
 def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64]:

@@ -3,8 +3,9 @@
 import torch
 
 from limits.equations.limit import DepthLimit
-from limits.equations.theorems import Form, away_from_critical, find
+from limits.equations.theorems import Form, Structure, away_from_critical, find
 from limits.exceptions import LimitsError, NoLimitError
+from limits.networks.blocks import Block, PostRelu
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 from limits.scaling import regime
@@ -23,7 +24,8 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
     At the critical exponent i.i.d. weights give an SDE, smooth weights an ODE, fractional weights
     with H > 1/2 a Young equation (of the averaged field where there are inner weights), with
     H < 1/2 a drift ODE (res-1) or a law (res-3). Above it the network becomes the identity,
-    below it explodes, or contracts for res-1 and H < 1/2.
+    below it explodes, or contracts for res-1 and H < 1/2. The limits of post-relu are reflected
+    at the boundary of the orthant, and begin at relu(h_0).
 
     Parameters
     ----------
@@ -45,6 +47,9 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
     ------
     LimitsError
         If arguments are of the wrong type, or the inputs' exponents lie in different regimes.
+    NoLimitError
+        If no theorem applies: to post-relu on fractional weights, to trained weights that are
+        not smooth.
 
     References
     ----------
@@ -72,14 +77,21 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
             f"exponent {path.critical_beta:g}). Ask for the limit of one regime at a time."
         )
     kind = regime(float(betas[0]), path.index)
-    inner = net.vector_field.has_inner
-    if kind == "explosion" and path.family == "antipersistent" and not inner:
+    structure = _structure(net.vector_field)
+    if structure == "reflected" and path.family in ("persistent", "antipersistent"):
+        raise NoLimitError(
+            f"no limit of post-relu on {path.label} weights is known: they push a unit off 0 and "
+            f"back with correlation (H = {path.index:g}), which the theorems for independent and "
+            "for smooth weights leave out. Use BrownianPath, IIDPath or SmoothPath; the network "
+            "itself runs on any weights."
+        )
+    if kind == "explosion" and path.family == "antipersistent" and structure == "outer":
         if net.corrected:
             raise NoLimitError(_CORRECTED.format(path.label))
         return DepthLimit(net, path, away_from_critical("contraction"))
     if kind in ("identity", "explosion"):
-        return DepthLimit(net, path, away_from_critical(kind))
-    row = find(path.family, "inner" if inner else "outer", form)
+        return DepthLimit(net, path, away_from_critical(kind, structure))
+    row = find(path.family, structure, form)
     if row is None:
         raise NoLimitError(
             f"weights of one trained network with index {path.index:g} have no law, so no theorem "
@@ -88,3 +100,9 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
     if net.corrected and row.kind != "young":
         raise NoLimitError(_CORRECTED.format(path.label))
     return DepthLimit(net, path, row)
+
+
+def _structure(block: Block) -> Structure:
+    if isinstance(block, PostRelu):
+        return "reflected"
+    return "inner" if block.has_inner else "outer"

@@ -11,7 +11,7 @@ from limits._typing import State
 from limits.closed_forms.fractional import rough_relu_rates
 from limits.equations.kernels import arc_cosine, gaussian_kernel, gaussian_magnitude
 from limits.exceptions import NoLimitError
-from limits.networks.blocks import Inner
+from limits.networks.blocks import Inner, PostRelu
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 
@@ -39,6 +39,8 @@ class Isotropic:
         Rate of a linear drift towards zero.
     most_inputs : int or None
         How many inputs have a known joint law; None for any number.
+    reflected : bool
+        Whether states are reflected at the boundary of the orthant.
     """
 
     gram: Callable[[State], Tensor]
@@ -47,6 +49,7 @@ class Isotropic:
     width: int
     decay: float = 0.0
     most_inputs: int | None = None
+    reflected: bool = False
 
     @property
     def scale(self) -> float:
@@ -66,6 +69,8 @@ class Isotropic:
     def step(self, h: State, noise: State, duration: float, *, out: State | None = None) -> State:
         """Return h after one Euler step, h + drift duration + c / sqrt(width) R(h) noise.
 
+        Projected onto the orthant where the limit is reflected.
+
         Parameters
         ----------
         h : Tensor
@@ -83,7 +88,8 @@ class Isotropic:
         else:
             factor, driver = h.new_ones(()), root(self.gram(h)) @ noise
         moved = torch.mul(h, kept, out=out) if self.decay else h
-        return torch.addcmul(moved, factor, driver, value=self.scale, out=out)
+        moved = torch.addcmul(moved, factor, driver, value=self.scale, out=out)
+        return torch.clamp_min(moved, 0, out=out) if self.reflected else moved
 
 
 def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
@@ -119,7 +125,8 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def outer_size(h: State) -> Tensor:
             return _norm(block.field(h, None))
 
-        return Isotropic(outer, outer_size, net.coefficient, path.width)
+        reflected = isinstance(block, PostRelu)
+        return Isotropic(outer, outer_size, net.coefficient, path.width, reflected=reflected)
     if not isinstance(block, Inner):
         raise NoLimitError(
             f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits._typing import TimeUnit, check_choice
+from limits._typing import State, TimeUnit, check_choice
 from limits.equations.isotropic import isotropic_of
 from limits.equations.noise import NoiseSample
 from limits.equations.ode import DriftField, VectorField
 from limits.equations.sde import IsotropicSDE, MatrixSDE
 from limits.equations.theorems import Coupling, Form, Kind, Theorem
-from limits.exceptions import CouplingError, NoLimitError, ShapeError
+from limits.exceptions import CouplingError, NoLimitError, ShapeError, SolverError
 from limits.networks.averaged import AveragedInner
-from limits.networks.blocks import Block, Inner
+from limits.networks.blocks import Block, Inner, PostRelu
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath, WeightSample
 from limits.paths.base import check_count, check_dtype, checked_device
@@ -81,6 +81,16 @@ class DepthLimit:
                 "res-2 or res-3, or a block without inner weights that is this mean."
             )
         return block
+
+    @property
+    def reflected(self) -> bool:
+        """Whether the limit stays in the orthant of non-negative entries by reflection."""
+        return isinstance(self.net.vector_field, PostRelu)
+
+    def start(self, h0: State) -> State:
+        """Return the state at time 0: `h0`, or relu(h0) where the limit is reflected."""
+        block = self.net.vector_field
+        return block.reflect(h0) if isinstance(block, PostRelu) else h0
 
     def sample(
         self,
@@ -202,12 +212,13 @@ class DepthLimit:
         ------
         NoLimitError
             If the limit is no SDE.
+        SolverError
+            If it is reflected.
         CouplingError
             If `sample` does not drive this limit.
         """
         check_choice(unit, "unit", TimeUnit)
-        self.check_exists()
-        self.check_driver(sample)
+        self._check_foreign("torchsde", sample)
         if self.kind != "sde":
             raise NoLimitError(
                 f"this limit is of kind {self.kind!r}, no SDE. Use as_torchdiffeq for an ODE."
@@ -224,11 +235,12 @@ class DepthLimit:
         ------
         NoLimitError
             If the limit is no ODE.
+        SolverError
+            If it is reflected.
         CouplingError
             If `sample` does not drive this limit.
         """
-        self.check_exists()
-        self.check_driver(sample)
+        self._check_foreign("torchdiffeq", sample)
         if self.kind != "ode":
             raise NoLimitError(
                 f"this limit is of kind {self.kind!r}, no ODE. Use as_torchsde for an SDE."
@@ -236,6 +248,15 @@ class DepthLimit:
         if self.theorem.driver == "nothing":
             return DriftField(self.net, self.path.width)
         return VectorField(self.net, sample)
+
+    def _check_foreign(self, library: str, driver: object) -> None:
+        self.check_exists()
+        self.check_driver(driver)
+        if self.reflected:
+            raise SolverError(
+                f"{library} knows no reflection, and this limit is reflected at 0 "
+                f"({self.equation}). Use limits.EulerMaruyama."
+            )
 
 
 def _check_tensor(value: object, name: str, shape: str) -> None:

@@ -6,14 +6,24 @@ from typing import Literal
 
 from limits.paths.base import Family
 
-__all__ = ["Coupling", "Driver", "Form", "Kind", "Theorem", "away_from_critical", "find"]
+__all__ = [
+    "Coupling",
+    "Driver",
+    "Form",
+    "Kind",
+    "Structure",
+    "Theorem",
+    "away_from_critical",
+    "find",
+]
 
 Kind = Literal["sde", "ode", "young", "identity", "explosion", "contraction"]
 Coupling = Literal["strong", "law"]
 Form = Literal["path", "law"]
 Driver = Literal["weights", "noise", "nothing"]
-Structure = Literal["outer", "inner"]
-"""Blocks without inner weights (res-1) and with them (res-2, res-3)."""
+Structure = Literal["outer", "inner", "reflected"]
+"""Blocks without inner weights (res-1), with them (res-2, res-3), and with a relu after the
+addition (post-relu)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,23 @@ _LAW = Theorem(
     lambda _: 1.0,
     "dH = c Sigma(H)^(1/2) dB, Sigma_ab(h) = E<g(h^a), g(h^b)> I / width",
     f"moments of independent increments; {_MARION}, Section 4.1",
+)
+
+# h_{k+1} = relu(h_k + dY_k) is Lindley's recursion: coordinate by coordinate its solution is
+# h_k = Y_k + max(0, max_{j <= k} -Y_j), the Skorokhod map of the sums Y. That map is Lipschitz in
+# the supremum norm, so that Gronwall's argument for the equation without reflection goes through,
+# driven by the same weights. What is new is the distance between the maximum over layers and the
+# maximum over layer time: L^(-1/2) for Brownian weights, where it has a mean and so is the weak
+# error as well, L^-1 for smooth ones.
+_REFLECTION = "Skorokhod map, Lipschitz on the orthant"
+_REFLECTED_LAW = Theorem(
+    "sde",
+    "law",
+    "law",
+    "noise",
+    lambda _: 0.5,
+    "dH = c Sigma(H)^(1/2) dB + dK reflected at 0, Sigma_ab(h) = <h^a, h^b> I / width",
+    f"moments of independent increments; {_REFLECTION}",
 )
 
 _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
@@ -114,6 +141,26 @@ _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
         "dH/dt = -(c^2 / (2 width)) Dg(H)^T g(H)",
         "second-order expansion; sum of r(j) over j >= 1 is -1/2 for H < 1/2",
     ),
+    ("brownian", "reflected", "path"): Theorem(
+        "sde",
+        "strong",
+        "path",
+        "weights",
+        lambda _: 0.5,
+        "dH = c dX H + dK (Ito, reflected at 0)",
+        f"{_REFLECTION}; Slominski, Stochastic Process. Appl. 94 (2001), for the rate",
+    ),
+    ("brownian", "reflected", "law"): _REFLECTED_LAW,
+    ("iid", "reflected", "law"): _REFLECTED_LAW,
+    ("smooth", "reflected", "path"): Theorem(
+        "ode",
+        "strong",
+        "path",
+        "weights",
+        lambda _: 1.0,
+        "dH = c V_t H dt + dK (reflected at 0)",
+        _REFLECTION,
+    ),
     ("antipersistent", "inner", "law"): Theorem(
         "sde",
         "law",
@@ -138,14 +185,10 @@ def find(family: Family, structure: Structure, form: Form) -> Theorem | None:
     return next((row for row in rows if row is not None), None)
 
 
-def away_from_critical(kind: Kind) -> Theorem:
+def away_from_critical(kind: Kind, structure: Structure = "outer") -> Theorem:
     """Return the row of a regime without an equation."""
-    return Theorem(
-        kind,
-        "strong",
-        "path",
-        "weights",
-        lambda _: None,
-        _TRIVIAL[kind],
-        f"{_MARION}, Sections 3 to 5",
-    )
+    equation, source = _TRIVIAL[kind], f"{_MARION}, Sections 3 to 5"
+    if structure == "reflected":
+        equation = "H_t = relu(h_0)" if kind == "identity" else equation
+        source = "Zhang et al., Mach. Learn. 111 (2022), Sections 3 and 4"
+    return Theorem(kind, "strong", "path", "weights", lambda _: None, equation, source)

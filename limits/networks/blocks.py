@@ -8,12 +8,14 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, get_args, runtime_checkable
 
+import torch
+
 from limits._typing import BlockName, State
 from limits.activations import ACTIVATIONS, Activation
 from limits.exceptions import LimitsError
 from limits.paths import Increment
 
-__all__ = ["Block", "Inner", "Pointwise", "make_block"]
+__all__ = ["Block", "Inner", "Pointwise", "PostRelu", "make_block"]
 
 
 @runtime_checkable
@@ -115,6 +117,41 @@ class Inner:
         return product + self.bias if self.bias else product
 
 
+@dataclass(frozen=True)
+class PostRelu:
+    """post-relu: g(h) = h, and a relu after the addition, h_{k+1} = relu(h_k + alpha V_k h_k).
+
+    The relu keeps states in the orthant of non-negative entries; it is told apart from the
+    field because the sum it acts on holds the skip connection as well.
+    """
+
+    has_inner = False
+    homogeneous = True
+
+    def field(self, h: State, inner: Increment | None) -> State:
+        """Return h."""
+        return h
+
+    def pushed(self, h: State, q: State, inner: Increment | None) -> State:
+        """Return q."""
+        return q
+
+    def pulled(self, h: State, p: State, inner: Increment | None) -> State:
+        """Return p."""
+        return p
+
+    def reflect(self, h: State) -> State:
+        """Return relu(h), the nearest point of the orthant."""
+        return torch.relu(h)
+
+    def gate(self, h: State, q: State) -> State:
+        """Return the derivative of the relu times q (or its transpose: it is diagonal).
+
+        The state `h` after the relu tells it as well as the one before.
+        """
+        return torch.where(h > 0, q, 0.0)
+
+
 def check_inner(activation: object, bias: object) -> None:
     """Raise unless a block with inner weights got an Activation and a finite bias."""
     if not isinstance(activation, Activation):
@@ -132,8 +169,8 @@ def make_block(block: "str | Block", activation: Activation) -> Block:
     Raises
     ------
     LimitsError
-        If the name is unknown, the object is no block, or res-3 is asked for with an activation
-        other than relu.
+        If the name is unknown, the object is no block, or res-3 or post-relu is asked for with
+        an activation other than relu.
     """
     if not isinstance(block, str):
         if not isinstance(block, Block):
@@ -154,6 +191,14 @@ def make_block(block: "str | Block", activation: Activation) -> Block:
                 f'{activation.name!r}. Use ResNet("relu", block="res-3"), or block="res-2".'
             )
         return Inner(activation)
+    if block == "post-relu":
+        if activation is not ACTIVATIONS["relu"]:
+            raise LimitsError(
+                f'block "post-relu" is relu(h + V h) by definition, asked for with activation '
+                f'{activation.name!r}. Use ResNet("relu", block="post-relu"), or block="res-1" '
+                "for other activations."
+            )
+        return PostRelu()
     raise LimitsError(f"unknown block {block!r}. Use one of {', '.join(get_args(BlockName))}.")
 
 

@@ -1,19 +1,31 @@
-"""The frozen input layer h_0 = A x."""
+"""The frozen input and output layers, h_0 = A x or relu(A x) and y = B h_L."""
+
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+from limits._typing import check_choice
 from limits.exceptions import NonFiniteStateError, ShapeError
-from limits.paths.base import check_count
+from limits.paths.base import check_count, check_dtype
 from limits.randomness import BLOCK, Stream
 
-__all__ = ["embed"]
+__all__ = ["embed", "readout"]
+
+InputActivation = Literal["identity", "relu"]
 
 
-def embed(inputs: Tensor, *, width: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+def embed(
+    inputs: Tensor,
+    *,
+    width: int,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    activation: InputActivation = "identity",
+) -> Tensor:
     """Embed data into the hidden space, h_0 = A x with frozen A of N(0, 1 / width) entries.
 
-    E|h_0|^2 = |x|^2 at every width.
+    Or h_0 = relu(A x), A of N(0, 2 / width) entries. Either way E|h_0|^2 = |x|^2 at every width.
 
     Parameters
     ----------
@@ -25,6 +37,8 @@ def embed(inputs: Tensor, *, width: int, seed: int, dtype: torch.dtype = torch.f
         Seed of A, which depends on nothing else but the number of features and the width.
     dtype : torch.dtype
         Precision of the result.
+    activation : {"identity", "relu"}
+        What acts on A x.
 
     Returns
     -------
@@ -40,7 +54,8 @@ def embed(inputs: Tensor, *, width: int, seed: int, dtype: torch.dtype = torch.f
 
     References
     ----------
-    Marion et al. (2025), Section 2 (input layer A).
+    Marion et al. (2025), Section 2 (input layer A); Zhang et al., "Stabilize deep ResNet with a
+    sharp scaling factor tau", Mach. Learn. 111 (2022), Section 2, for relu(A x).
 
     Examples
     --------
@@ -48,6 +63,7 @@ def embed(inputs: Tensor, *, width: int, seed: int, dtype: torch.dtype = torch.f
     torch.Size([3, 8])
     """
     check_count(width, "width")
+    check_choice(activation, "activation", InputActivation)
     if not isinstance(inputs, Tensor) or inputs.ndim != 2 or inputs.numel() == 0:
         found = tuple(inputs.shape) if isinstance(inputs, Tensor) else type(inputs).__name__
         raise ShapeError(
@@ -63,4 +79,50 @@ def embed(inputs: Tensor, *, width: int, seed: int, dtype: torch.dtype = torch.f
     stream = Stream(seed, f"embedding/features={features}/width={width}")
     normals = stream.normals(0, BLOCK, -(-features // BLOCK) * width)
     matrix = normals.reshape(-1)[: features * width].reshape(features, width).to(inputs.device)
-    return (inputs.to(dtype) @ matrix.to(dtype)) / width**0.5
+    h0 = (inputs.to(dtype) @ matrix.to(dtype)) / width**0.5
+    return torch.relu(h0 * 2**0.5) if activation == "relu" else h0
+
+
+def readout(*, width: int, outputs: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return the frozen output layer B of y = B h_L, with N(0, 1 / outputs) entries.
+
+    E|B h|^2 = |h|^2 for every h: ``out.terminal @ B.mT`` are the outputs, and ``e @ B`` is
+    dLoss/dh_L for the gradient e of the loss with respect to the outputs.
+
+    Parameters
+    ----------
+    width : int
+        Size d of the hidden state.
+    outputs : int
+        Length of an output.
+    seed : int
+        Seed of B, which depends on nothing else but the width and the number of outputs.
+    dtype : torch.dtype
+        Precision of the result.
+
+    Returns
+    -------
+    Tensor
+        B, shape ``(outputs, width)``.
+
+    Raises
+    ------
+    ShapeError
+        If `width` or `outputs` is not a positive integer.
+
+    References
+    ----------
+    Zhang et al., "Stabilize deep ResNet with a sharp scaling factor tau", Mach. Learn. 111
+    (2022), Section 2 (output layer B).
+
+    Examples
+    --------
+    >>> readout(width=8, outputs=10, seed=0).shape
+    torch.Size([10, 8])
+    """
+    check_count(width, "width")
+    check_count(outputs, "outputs")
+    check_dtype(dtype)
+    stream = Stream(seed, f"readout/outputs={outputs}/width={width}")
+    normals = stream.normals(0, BLOCK, -(-width // BLOCK) * outputs)
+    return normals.reshape(-1)[: outputs * width].reshape(outputs, width).to(dtype) / outputs**0.5

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from limits._typing import BlockName, check_choice
+from limits._typing import TrainableBlock, check_choice
 from limits.activations import Activation, as_activation
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.inputs import check_beta
@@ -86,7 +86,7 @@ class ResNetModule(torch.nn.Module):
         depth: int,
         seed: int,
         activation: str | Callable[[Tensor], Tensor] | Activation = "relu",
-        block: BlockName = "res-1",
+        block: TrainableBlock = "res-1",
         beta: float | None = None,
         coefficient: float = 1.0,
         features: int | None = None,
@@ -96,7 +96,7 @@ class ResNetModule(torch.nn.Module):
         dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
-        check_choice(block, "block", BlockName)
+        check_choice(block, "block", TrainableBlock)
         check_count(depth, "depth")
         check_dtype(dtype)
         self.depth, self.width, self.block = depth, path.width, block

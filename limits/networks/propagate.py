@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Exponents, State, States
-from limits.networks.blocks import Block
+from limits.networks.blocks import Block, PostRelu
 from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
 from limits.paths import Increment, Layer, WeightSample, ladder_answers
 
@@ -84,11 +84,15 @@ class Stepper:
         h = _axpy(self.h, self.factor, product)
         if self.correction is not None:
             h = _axpy(h, self.correction, self.block.pulled(self.h, g, inner))
-        self.h = h
+        self.h = self.block.reflect(h) if isinstance(self.block, PostRelu) else h
         self._steps += 1
         if self.block.homogeneous and self._steps % self._period == 0:
             self.h, more = rescaled(self.h)
             self.exponents = self.exponents + more
+
+    def gated(self, h: State, q: State) -> State:
+        """Apply the derivative of what acts after the addition, given the state `h` after it."""
+        return self.block.gate(h, q) if isinstance(self.block, PostRelu) else q
 
     def state(self) -> State:
         """Return the state in its true size."""
@@ -133,15 +137,17 @@ def march(
 def pull_back(
     stepper: Stepper, layers: Iterable[Layer], states: States, cotangent: State, *, keep_all: bool
 ) -> Recorder:
-    """Return p_k = p_{k+1} + factor Dg(h_k)^T dX_k^T p_{k+1}, in the order of time.
+    """Return p_k = (I + factor Dg(h_k)^T dX_k^T) D_k p_{k+1}, in the order of time.
 
-    `layers` come last first; only the directions of `states` matter for homogeneous blocks.
+    D_k is the derivative of what acts after the addition, the identity for most blocks. `layers`
+    come last first; only the directions of `states` matter for homogeneous blocks.
     """
     p, exponents = _started(cotangent)
     recorder = Recorder(keep_all)
     recorder.record(p, exponents, endpoint=True)
     period = rescaling_period(stepper.growth, p.dtype)
     for count, layer in enumerate(layers, start=1):
+        p = stepper.gated(states[layer.index + 1], p)
         pulled = stepper.block.pulled(states[layer.index], layer.increment.rmv(p), layer.inner)
         p = _axpy(p, stepper.factor, pulled)
         if count % period == 0:
@@ -158,7 +164,7 @@ def pull_back(
 def push_forward(
     stepper: Stepper, q: State, layers: Iterable[Layer], *, keep_all: bool
 ) -> tuple[Recorder, Recorder]:
-    """Advance states and tangents q_{k+1} = q_k + factor dX_k Dg(h_k) q_k together."""
+    """Advance states and tangents q_{k+1} = D_k (I + factor dX_k Dg(h_k)) q_k together."""
     states, tangents = Recorder(keep_all), Recorder(keep_all)
     q, exponents = _started(q)
     period = rescaling_period(stepper.growth, q.dtype)
@@ -168,6 +174,7 @@ def push_forward(
         pushed = layer.increment.mv(stepper.block.pushed(stepper.h, q, layer.inner))
         q = _axpy(q, stepper.factor, pushed)
         stepper.step(layer)
+        q = stepper.gated(stepper.h, q)
         if count % period == 0:
             q, more = rescaled(q)
             exponents = exponents + more

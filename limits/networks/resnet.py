@@ -40,10 +40,11 @@ class ResNet:
     ----------
     activation : str or callable
         ``"identity"``, ``"relu"``, ``"tanh"``, ``"gelu"`` or a pointwise callable.
-    block : {"res-1", "res-2", "res-3"} or Block
+    block : {"res-1", "res-2", "res-3", "post-relu"} or Block
         res-1: g(h) = s(h). res-2: g(h) = s(W_k h), with inner weights W_k from an independent
         path of the same law and no bias (``limits.Inner(activation, bias=...)`` has one).
-        res-3: res-2 with relu. Or any object with the members of ``limits.Block``.
+        res-3: res-2 with relu. post-relu: h_{k+1} = relu(h_k + c L^-beta V_k h_k), for relu.
+        Or any object with the members of ``limits.Block``.
     beta : float or Tensor, optional
         Scaling exponent, a number or one value per input; the path's critical exponent when
         left out.
@@ -63,7 +64,9 @@ class ResNet:
     ----------
     Marion et al., "Scaling ResNets in the large-depth regime", JMLR 26 (2025), Section 2; Hu,
     Liu, Nualart, "Rate of convergence and asymptotic error distribution of Euler approximation
-    schemes for fractional diffusions", Ann. Appl. Probab. 26 (2016), for the correction.
+    schemes for fractional diffusions", Ann. Appl. Probab. 26 (2016), for the correction; Zhang
+    et al., "Stabilize deep ResNet with a sharp scaling factor tau", Mach. Learn. 111 (2022),
+    for post-relu (their tau is L^-beta, their standard deviation of the weights c).
 
     Examples
     --------
@@ -165,7 +168,8 @@ class ResNet:
     ) -> Trajectory:
         """Return the gradients p_k = dLoss / dh_k by the adjoint recursion.
 
-        p_k = p_{k+1} + c L^-beta Dg(h_k)^T V_k^T p_{k+1}, from p_L = `cotangent`.
+        p_k = p_{k+1} + c L^-beta Dg(h_k)^T V_k^T p_{k+1}, from p_L = `cotangent`; for post-relu
+        with p_{k+1} set to 0 where h_{k+1} = 0.
 
         Parameters
         ----------

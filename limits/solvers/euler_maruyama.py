@@ -29,8 +29,9 @@ class EulerMaruyama:
 
     Batched over paths and inputs; for an ODE limit it is the explicit Euler scheme, for a Young
     equation the naive one of order 2 H - 1, for a limit in law
-    H_{k+1} = H_k + (c / sqrt(width)) R(H_k) dB_k. At the critical exponent this *is* the network
-    of depth `steps`.
+    H_{k+1} = H_k + (c / sqrt(width)) R(H_k) dB_k. Where the limit is reflected (post-relu) every
+    step is projected onto the orthant, H -> max(H, 0) entry by entry. At the critical exponent
+    this *is* the network of depth `steps`.
 
     Parameters
     ----------
@@ -40,7 +41,8 @@ class EulerMaruyama:
     References
     ----------
     Kloeden and Platen, *Numerical Solution of Stochastic Differential Equations* (1992),
-    Section 10.2: strong order 1/2.
+    Section 10.2: strong order 1/2; Slominski, "Euler's approximations of solutions of SDEs with
+    reflecting boundary", Stochastic Process. Appl. 94 (2001), for the projected scheme.
 
     Examples
     --------

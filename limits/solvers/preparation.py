@@ -35,7 +35,7 @@ def prepare(
     check_choice(keep, "keep", Keep)
     limit.check_exists()
     driver = limit.check_driver(driver)
-    states = as_states(h0, driver)
+    states = limit.start(as_states(h0, driver))
     check_beta_length(limit.net.beta, states.shape[1])
     if limit.form == "law":
         _check_joint_law(states, limit)

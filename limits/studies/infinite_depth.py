@@ -113,7 +113,7 @@ def infinite_depth_expectation(
     _refuse_without_law(limit)
     # A draw of one path carries the checks of seed, precision, device and inputs.
     one = path.sample(depth=1, n_paths=1, seed=seed, dtype=dtype, device=device)
-    states = as_states(h0, one)[0].detach()
+    states = limit.start(as_states(h0, one))[0].detach()
     check_beta_length(net.beta, len(states))
     label = f"{path.label}, {net_label(net)}"
     described = (limit.equation, net_label(net), path.label, seed, path.width, len(states))
@@ -177,7 +177,7 @@ def _couple(
         else:
             stream = f"{limit.path.label}/width={limit.path.width}"
             pairs = IsotropicCoupling(equation, functional, states, stream, seed)
-            return pairs, Extrapolation()
+            return pairs, _rule(law)
     if coupling == "isotropic":
         raise NoLimitError(
             f"{limit.path.label} weights have no isotropic limit ({limit.equation}). Leave out "
@@ -195,7 +195,14 @@ def _couple(
         return PathCoupling(corrected, limit.path, functional, states, seed), Extrapolation(
             order, eliminates=False
         )
-    return PathCoupling(limit.net, limit.path, functional, states, seed), Extrapolation()
+    return PathCoupling(limit.net, limit.path, functional, states, seed), _rule(limit)
+
+
+def _rule(limit: DepthLimit) -> Extrapolation:
+    """Reflection leaves a bias of order 1/2 where there is noise, and no expansion in 1/L."""
+    if limit.reflected:
+        return Extrapolation(limit.order or 0.5, eliminates=False)
+    return Extrapolation()
 
 
 def _joint(limit: DepthLimit, n_inputs: int) -> Isotropic:

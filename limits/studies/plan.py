@@ -58,7 +58,9 @@ def expected_order(plan: Plan) -> float | None:
     if plan.limit.kind == "identity":
         beta = plan.limit.net.exponent(plan.limit.path)
         return float(torch.as_tensor(beta).min()) - plan.limit.path.critical_beta
-    return 1.0 if plan.error == "weak" else plan.limit.order
+    # Reflection leaves a bias of the size of the strong error.
+    weak = plan.error == "weak" and not plan.limit.reflected
+    return 1.0 if weak else plan.limit.order
 
 
 def exact_errors(plan: Plan, states: State) -> NDArray[np.float64] | None:

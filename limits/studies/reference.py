@@ -106,7 +106,7 @@ def name_of(limit: DepthLimit, reference: Resolved) -> str:
 def _default(limit: DepthLimit, depths: Sequence[int]) -> Resolved:
     if has_closed_form(limit):
         return ClosedForm()
-    if limit.kind == "ode":
+    if limit.kind == "ode" and not limit.reflected:
         return TorchDiffEq(method="dopri8", rtol=1e-10, atol=1e-12)
     if limit.kind == "identity":
         return EulerMaruyama()

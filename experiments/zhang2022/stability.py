@@ -1,0 +1,277 @@
+"""Hidden states and gradients against depth: stable if and only if tau = O(1/sqrt(L))."""
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+import limits
+from limits.experiments.zhang2022._analysed import CITATION as CITATION
+from limits.experiments.zhang2022._analysed import DASHED, LOOKS, Progress, inputs, network
+from limits.experiments.zhang2022._passes import QUANTITIES, both_ways
+
+HEAVY = 0.3
+"""Variance of a log above which the mean itself is carried by draws too rare to be seen."""
+_ENTRIES = 2**12
+"""Entries of the states that are propagated together: enough to hide what a layer costs anyway."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is computed.
+
+    Parameters
+    ----------
+    betas : tuple of float
+        Exponents of tau = L^-beta.
+    depths : tuple of int
+        Depths L.
+    widths : tuple of int
+        Sizes m of the hidden state; the last one is drawn.
+    n_draws : int
+        Networks, each with an input and an output layer of its own.
+    """
+
+    betas: tuple[float, ...] = (1.0, 0.5, 0.4, 0.25)
+    depths: tuple[int, ...] = (10, 32, 100, 316, 1000, 3162, 10000)
+    widths: tuple[int, ...] = (32, 64, 128)
+    n_draws: int = 64
+
+
+SCALES = {
+    "smoke": Config(depths=(10, 100, 1000), widths=(16, 32), n_draws=128),
+    "laptop": Config(),
+    "paper": Config(widths=(64, 128, 512), n_draws=128),
+}
+
+
+def axes(config: Config) -> Mapping[str, Sequence[float | int]]:
+    return {"beta": config.betas, "depth": config.depths, "width": config.widths}
+
+
+def cost(config: Config, *, beta: float, depth: int, width: int) -> float:
+    return depth * (width + 32)
+
+
+def task(
+    config: Config, *, seed: int, beta: float, depth: int, width: int, progress: Progress = None
+) -> xr.Dataset:
+    """Propagate inputs and pull gradients of one output back, on lazy weights."""
+    net, path = network(beta), limits.BrownianPath(width)
+    h0 = inputs(width, n_inputs=config.n_draws, seed=seed)
+    readouts = limits.Stream(seed, "readouts").normals(0, config.n_draws, width).unsqueeze(1)
+    part = max(16, _ENTRIES // width)
+    found = []
+    for first in range(0, config.n_draws, part):
+        chosen = slice(first, min(first + part, config.n_draws))
+        sample = path.sample(
+            depth=depth, n_paths=len(h0[chosen]), seed=seed * config.n_draws + first,
+            dtype=torch.float32, lazy=True,
+        )  # fmt: skip
+        found.append(both_ways(net, sample, h0[chosen], readouts[chosen]))
+        # What a lazy draw remembers refers to itself, and would pile up until a collection.
+        del sample
+        gc.collect()
+        if progress is not None:
+            progress(chosen.stop, config.n_draws, "draws")
+    joined = xr.concat(found, "draw")
+    gain = joined["gain"]
+    return joined.drop_vars("gain").assign(
+        least_gain=gain.sel(end="least").min(), largest_gain=gain.sel(end="largest").max()
+    )
+
+
+def log_bounds(depths: np.ndarray, beta: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the logs of the bounds of E|h_L|^2/|h_0|^2."""
+    bounds = limits.closed_forms.post_relu_second_moment_bounds(depths, depths**-beta)
+    return np.log(bounds[0]), np.log(bounds[1])
+
+
+def mean_logs(part: xr.Dataset, quantity: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, standard error and variance over draws of the log of a squared ratio."""
+    logs = part["log_ratio"].sel(quantity=quantity).transpose("depth", "draw").to_numpy()
+    spread = logs.var(axis=-1, ddof=1)
+    return logs.mean(axis=-1), np.sqrt(spread / logs.shape[-1]), spread
+
+
+def growth(part: xr.Dataset) -> np.ndarray:
+    """Return log E|h_L|^2/|h_0|^2 where draws can tell it, the mean log elsewhere."""
+    mean, _, spread = mean_logs(part, "output")
+    moment = np.log1p(part["mean_square"].transpose("depth", "draw").mean("draw")).to_numpy()
+    return np.where(spread < HEAVY, moment, mean)
+
+
+def slope(depths: np.ndarray, logs: np.ndarray) -> float:
+    """Return the slope of the log's logarithm in log L over the deeper half of the depths."""
+    deep = slice(len(depths) // 2, None)
+    return float(np.polyfit(np.log(depths[deep]), np.log(np.maximum(logs[deep], 1e-12)), 1)[0])
+
+
+def regime(part: xr.Dataset, quantity: str) -> str:
+    """Classify by the mean size of the log: vanishing, growing with depth, or neither."""
+    sizes = abs(part["log_ratio"].sel(quantity=quantity)).mean("draw")
+    found = slope(part["depth"].to_numpy().astype(float), sizes.to_numpy())
+    return "identity" if found < -0.25 else "explosion" if found > 0.1 else "limit"
+
+
+def draw(dataset: xr.Dataset) -> Figure:
+    """Draw the growth of hidden states inside its bounds, and that of gradients."""
+    width = int(dataset["width"].to_numpy()[-1])
+    widest = dataset.sel(width=width)
+    with limits.plots.style():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.4), layout="constrained")
+        for beta in map(float, dataset["beta"].to_numpy()):
+            part = widest.sel(beta=beta)
+            _draw_states(left, part, beta)
+            _draw_gradients(right, part, beta)
+        left.set(xscale="log", yscale="log", xlabel="depth $L$")
+        left.set_ylabel(r"$\log\,(\mathbb{E}\,|h_L|^2\,/\,|h_0|^2)$")
+        left.set_title("hidden states")
+        right.set(xscale="log", xlabel="depth $L$")
+        right.set_yscale("symlog", linthresh=1.0, linscale=0.6)
+        right.set_ylabel(r"mean $\log\,(|p_0|^2\,/\,|p_L|^2)$")
+        right.set_title(r"gradients $p_k=\partial\mathcal{L}/\partial h_k$")
+        _legend(figure, left, right)
+        figure.suptitle(
+            rf"$h_{{k+1}}=\mathrm{{relu}}(h_k+\tau W_k h_k)$, width $m={width}$, "
+            f"{dataset.sizes['draw']} networks; gradients over the units with $h_0>0$; "
+            "95 % intervals", fontsize=8, color="0.35",
+        )  # fmt: skip
+    return figure
+
+
+def _draw_states(ax: Axes, part: xr.Dataset, beta: float) -> None:
+    look, depths = LOOKS[beta], part["depth"].to_numpy().astype(float)
+    grid = np.geomspace(depths[0], depths[-1], 100)
+    ax.fill_between(grid, *log_bounds(grid, beta), color=look.colour, alpha=0.22, linewidth=0)
+    for bound in log_bounds(grid, beta):
+        ax.plot(grid, bound, **{**DASHED, "color": look.colour, "linewidth": 0.8})
+    heavy = mean_logs(part, "output")[2] >= HEAVY
+    for chosen, face in ((~heavy, look.colour), (heavy, "white")):
+        ax.plot(
+            depths[chosen], growth(part)[chosen], color=look.colour, marker=look.marker,
+            linestyle="none", markerfacecolor=face, zorder=5,
+        )  # fmt: skip
+
+
+def _draw_gradients(ax: Axes, part: xr.Dataset, beta: float) -> None:
+    look, depths = LOOKS[beta], part["depth"].to_numpy().astype(float)
+    mean, error, _ = mean_logs(part, "gradient")
+    ax.errorbar(
+        depths, mean, yerr=1.96 * error, color=look.colour, marker=look.marker, capsize=2,
+        linewidth=0.9, label=look.title,
+    )  # fmt: skip
+    states = mean_logs(part, "output")[0]
+    ax.plot(depths, states, **{**DASHED, "color": look.colour, "linewidth": 0.9})
+
+
+def _legend(figure: Figure, left: Axes, right: Axes) -> None:
+    handles, labels = right.get_legend_handles_labels()
+    extra = [
+        left.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0),
+        left.plot([], [], linestyle="none", marker="o", color="0.3", markerfacecolor="white")[0],
+        right.plot([], [], **{**DASHED, "color": "0.3"})[0],
+    ]
+    names = [
+        r"left: bounds $L\log(1+\frac{1}{2}\tau^2)$, $L\log(1+\tau^2)$",
+        rf"left: mean log instead (its variance is above {HEAVY:g})",
+        r"right: mean $\log\,(|h_L|^2/|h_0|^2)$",
+    ]
+    figure.legend(
+        handles + extra, labels + names, loc="outside lower center", ncols=4, handlelength=2.2,
+        columnspacing=1.2,
+    )  # fmt: skip
+
+
+def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
+    """Judge bounds, growth and regimes at every tau and width."""
+    verdicts = [_gain_verdict(dataset), _moment_verdict(dataset)]
+    depths = dataset["depth"].to_numpy().astype(float)
+    widest = dataset.isel(width=-1)
+    exploding = [float(beta) for beta in dataset["beta"] if beta < 0.5]
+    verdicts += [_growth_verdict(widest.sel(beta=beta), depths, beta) for beta in exploding]
+    return (*verdicts, _regime_verdict(dataset), *_gradient_verdicts(dataset))
+
+
+def _gain_verdict(dataset: xr.Dataset) -> limits.Verdict:
+    low, high = float(dataset["least_gain"].min()), float(dataset["largest_gain"].max())
+    return limits.Verdict(
+        "E(|h_{k+1}|^2 given h_k) / |h_k|^2 at every layer of every path",
+        "between 1 + tau^2 / 2 and 1 + tau^2",
+        f"1 + {low:.4f} tau^2 to 1 + {high:.4f} tau^2",
+        low >= 0.5 - 1e-6 and high <= 1 + 1e-6,
+    )
+
+
+def _moment_verdict(dataset: xr.Dataset) -> limits.Verdict:
+    """Plain means of squared norms, where their logs vary little."""
+    logs = dataset["log_ratio"].sel(quantity="output")
+    moments = np.exp(logs.where(logs.var("draw", ddof=1) < HEAVY))
+    mean = moments.mean("draw", skipna=False)
+    error = moments.std("draw", ddof=1, skipna=False) / dataset.sizes["draw"] ** 0.5
+    tau = dataset["depth"].astype(float) ** -dataset["beta"]
+    low, high = (np.exp(dataset["depth"] * np.log1p(part * tau**2)) for part in (0.5, 1.0))
+    outside = np.maximum(low - mean, mean - high) / error
+    cells = int(mean.notnull().sum())
+    worst = float(outside.max())
+    return limits.Verdict(
+        "Monte Carlo mean of |h_L|^2 / |h_0|^2",
+        "inside its bounds within 4 standard errors where the log's variance is below 0.3",
+        f"at most {max(worst, 0.0):.1f} standard errors outside, {cells} cells",
+        worst <= 4 and cells > 0,
+    )
+
+
+def _growth_verdict(part: xr.Dataset, depths: np.ndarray, beta: float) -> limits.Verdict:
+    found, expected = slope(depths, mean_logs(part, "output")[0]), 1 - 2 * beta
+    return limits.Verdict(
+        f"tau = L^-{beta:g}: growth of the mean log, slope in log-log",
+        f"{expected:g} within 0.08",
+        f"{found:.3f}, L = {depths[len(depths) // 2]:.0f}-{depths[-1]:.0f}",
+        abs(found - expected) < 0.08,
+    )
+
+
+def _regime_verdict(dataset: xr.Dataset) -> limits.Verdict:
+    found = {}
+    for beta in map(float, dataset["beta"].to_numpy()):
+        parts = [dataset.sel(beta=beta, width=width) for width in dataset["width"]]
+        found[beta] = [{regime(part, quantity) for part in parts} for quantity in QUANTITIES]
+    expected = {
+        beta: "identity" if beta > 0.5 else "limit" if beta == 0.5 else "explosion"
+        for beta in found
+    }
+    return limits.Verdict(
+        "gradients fall into the regime of hidden states, at every tau and width",
+        ", ".join(f"L^-{beta:g}: {name}" for beta, name in expected.items()),
+        ", ".join(
+            f"L^-{beta:g}: {'/'.join(sorted(states))} and {'/'.join(sorted(gradients))}"
+            for beta, (states, gradients) in found.items()
+        ),
+        all(pair == [{expected[beta]}] * 2 for beta, pair in found.items()),
+    )
+
+
+def _gradient_verdicts(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
+    gap = dataset["log_ratio"].sel(quantity="gradient") - dataset["least_gradient"]
+    error = float(dataset["pairing_error"].max())
+    return (
+        limits.Verdict(
+            "gradients grow at least as |h_L| does: |p_0| |h_0| >= |<p_L, h_L>|",
+            "in every draw",
+            f"log of the squared quotient from {float(gap.min()):.3f} up",
+            float(gap.min()) >= -1e-3,
+        ),
+        limits.Verdict(
+            "<p_0, h_0> = <p_L, h_L>, since layers are homogeneous",
+            "logs equal within 0.02 in single precision",
+            f"at most {error:.2g} apart",
+            error < 0.02,
+        ),
+    )
