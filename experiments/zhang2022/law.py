@@ -43,7 +43,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(widths=(8, 16), depths=(32, 128, 512), n_draws=20000),
+    "smoke": Config(widths=(8, 16), depths=(32, 128, 512), n_draws=12000),
     "laptop": Config(),
     "paper": Config(depths=(250, 500, 1000, 2000, 4000, 8000, 16000), n_draws=20000),
 }
