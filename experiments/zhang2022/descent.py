@@ -66,8 +66,8 @@ class Config:
         Learning rate at width 128; it falls like 1 / m, as the kernel grows like m.
     steps : int
         Steps of gradient descent; the rate is fitted to the second half.
-    n_paths : int
-        Draws of A, B and all weights.
+    n_paths, parts : int
+        Draws of A, B and all weights in a task, and tasks of every scaling.
     """
 
     depths: tuple[int, ...] = (4, 16, 64, 256)
@@ -77,7 +77,8 @@ class Config:
     features: int = 64
     eta: float = 5e-4
     steps: int = 200
-    n_paths: int = 16
+    n_paths: int = 4
+    parts: int = 4
 
     def __post_init__(self) -> None:
         if self.width in self.widths:
@@ -85,21 +86,24 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 16, 32), width=64, widths=(), n_paths=8),
+    "smoke": Config(depths=(4, 8, 16), widths=(), n_paths=2),
     "laptop": Config(),
-    "paper": Config(depths=(4, 16, 64, 256, 1024), width=256, widths=(128, 512), n_paths=32),
+    "paper": Config(depths=(4, 16, 64, 256, 1024), width=256, widths=(128, 512), parts=8),
 }
 
 
 def axes(config: Config) -> Mapping[str, Sequence[str | int]]:
-    """One task for every scaling and depth; a width of its own is a scaling of its own."""
+    """One task for some draws of every scaling; a width of its own is a scaling of its own.
+
+    All depths of a task share A and B, so that they are compared on the same inputs h_0.
+    """
     extra = (f"half-{width}" for width in config.widths)
-    return {"case": (*CASES, *extra), "depth": config.depths}
+    return {"case": (*CASES, *extra), "part": range(config.parts)}
 
 
-def cost(config: Config, *, case: str, depth: int) -> float:
+def cost(config: Config, *, case: str, part: int) -> float:
     """Relative time: operations."""
-    return depth * _width(config, case) ** 2
+    return _width(config, case) ** 2
 
 
 def _width(config: Config, case: str) -> int:
@@ -119,10 +123,21 @@ def task(
     *,
     seed: int,
     case: str,
-    depth: int,
+    part: int,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> xr.Dataset:
-    """Descend from several draws of one network and measure kernel and rate."""
+    """Descend from several draws of networks of all depths and measure kernel and rate."""
+    inputs, _ = samples(config)
+    apart = torch.cdist(inputs, inputs) + 2 * torch.eye(len(inputs))
+    found = xr.concat([_descend(config, seed, case, depth) for depth in config.depths], "depth")
+    return found.assign_coords(
+        depth=list(config.depths),
+        path=np.arange(config.n_paths),
+        step=np.arange(config.steps + 1),
+    ).assign_attrs(n_inputs=config.n_inputs, separation=float(apart.min()))
+
+
+def _descend(config: Config, seed: int, case: str, depth: int) -> xr.Dataset:
     width, kind = _width(config, case), CASES.get(case, CASES["half"])
     eta = config.eta * 128 / width
     inputs, targets = samples(config)
@@ -131,12 +146,8 @@ def task(
         features=config.features, outputs=1, **kind.network(depth),
     )  # fmt: skip
     spectrum = torch.linalg.eigvalsh(nets.tangent_kernel(inputs).double())
-    losses = limits.descend_squares(
-        nets, inputs, targets, rate=eta, steps=config.steps, progress=progress
-    ).numpy()
-    logs = np.log(losses)
-    half = config.steps // 2
-    apart = torch.cdist(inputs, inputs) + 2 * torch.eye(len(inputs))
+    losses = limits.descend_squares(nets, inputs, targets, rate=eta, steps=config.steps)
+    logs, half = losses.log().numpy(), config.steps // 2
     return xr.Dataset(
         {
             "log_loss": (("path", "step"), logs.astype(np.float32)),
@@ -145,15 +156,25 @@ def task(
             "largest": ("path", spectrum[:, -1].numpy()),
             "eta": eta,
             "width": width,
-        },
-        coords={"path": np.arange(config.n_paths), "step": np.arange(config.steps + 1)},
-        attrs={"n_inputs": config.n_inputs, "separation": float(apart.min())},
+        }
     )
 
 
-def mean_rates(dataset: xr.Dataset, case: str, name: str = "rate") -> tuple[np.ndarray, np.ndarray]:
+def _draws(dataset: xr.Dataset, name: str, case: str) -> xr.DataArray:
+    """Return the draws of all parts side by side."""
+    return dataset[name].sel(case=case).stack(draw=("part", "path"))
+
+
+def predicted(dataset: xr.Dataset, case: str) -> np.ndarray:
+    """Return the mean of 2 eta times the smallest eigenvalue at every depth."""
+    eta = float(dataset["eta"].sel(case=case).max())
+    smallest = _draws(dataset, "smallest", case).transpose("depth", "draw")
+    return 2 * eta * smallest.mean("draw").to_numpy()
+
+
+def mean_rates(dataset: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and half of the 95 % interval over draws at every depth; NaN if one diverged."""
-    values = dataset[name].sel(case=case).transpose("depth", "path").to_numpy()
+    values = _draws(dataset, "rate", case).transpose("depth", "draw").to_numpy()
     return values.mean(axis=1), 1.96 * values.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
 
 
@@ -172,11 +193,11 @@ def draw(dataset: xr.Dataset) -> Figure:
         _draw_against_depth(figure.add_subplot(grid[1, :2]), dataset)
         _draw_explanation(figure.add_subplot(grid[1, 2:]), dataset)
         settings = dataset.attrs
-        width = int(dataset["width"].sel(case="half").isel(depth=0))
+        width = int(dataset["width"].sel(case="half").max())
         figure.supxlabel(
             f"$m={width}$ unless said, {settings['n_inputs']} inputs of norm 1 at least "
             f"{settings['separation']:.2f} apart, one learning rate $\\eta$ for all; "
-            f"{dataset.sizes['path']} draws, 95 % intervals",
+            f"{dataset.sizes['part'] * dataset.sizes['path']} draws, 95 % intervals",
             fontsize=7.5, color="0.35",
         )  # fmt: skip
     return figure
@@ -186,8 +207,8 @@ def _draw_losses(ax: Axes, dataset: xr.Dataset, case: str) -> None:
     depths = dataset["depth"].to_numpy()
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.88, len(depths)))
     for depth, shade, dashes in zip(depths, shades, ("-", "--", "-.", ":", "-"), strict=False):
-        logs = dataset["log_loss"].sel(case=case, depth=depth)
-        relative = np.exp((logs - logs.isel(step=0)).mean("path", skipna=False))
+        logs = _draws(dataset, "log_loss", case).sel(depth=depth)
+        relative = np.exp((logs - logs.isel(step=0)).mean("draw", skipna=False))
         ax.plot(
             dataset["step"], relative, color=shade, linestyle=dashes, label=f"$L={depth}$"
         )  # fmt: skip
@@ -235,15 +256,14 @@ def _draw_explanation(ax: Axes, dataset: xr.Dataset) -> None:
     shown = []
     for case in cases:
         look = CASES.get(case, CASES["half"])
-        width = int(dataset["width"].sel(case=case).isel(depth=0))
-        part = dataset.sel(case=case)
-        predicted = (2 * part["eta"] * part["smallest"]).mean("path").to_numpy()
+        width = int(dataset["width"].sel(case=case).max())
+        expected = predicted(dataset, case)
         middle, reach = mean_rates(dataset, case)
-        shown.extend(predicted)
+        shown.extend(expected)
         fill = look.colour if case in CASES else "white"
         marker = look.marker if case in CASES else ("v" if width < 128 else "P")
         ax.errorbar(
-            predicted, middle, yerr=reach, color=look.colour, marker=marker, linestyle="none",
+            expected, middle, yerr=reach, color=look.colour, marker=marker, linestyle="none",
             capsize=2, markerfacecolor=fill, label=f"{look.label}, $m={width}$",
         )  # fmt: skip
     ends = np.array([min(shown) / 1.6, max(shown) * 1.6])
@@ -261,10 +281,8 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     variation = (half.max() - half.min()) / half.mean()
     slope = np.polyfit(np.log(depths), np.log(one), 1)[0]
     fell = np.exp(dataset["log_loss"].sel(case="half").isel(step=[0, -1]).diff("step"))
-    parts = [dataset.sel(case=case) for case in ("half", "one")]
-    predicted = [(2 * part["eta"] * part["smallest"]).mean("path").to_numpy() for part in parts]
-    ratios = half / predicted[0]
-    kernel = np.polyfit(np.log(depths), np.log(predicted[1]), 1)[0]
+    ratios = half / predicted(dataset, "half")
+    kernel = np.polyfit(np.log(depths), np.log(predicted(dataset, "one")), 1)[0]
     lost = dataset["log_loss"].sel(case="quarter", depth=depths[-1]).isel(step=-1)
     return (
         limits.Verdict(

@@ -28,7 +28,7 @@ class ConvResNet(torch.nn.Module):
 
     The shortcut S is the identity; where a stage begins it takes every other pixel and fills the
     new channels with zeros (shortcut A). Convolutions are 3 x 3 and begin normal with variance
-    2 / (9 channels out).
+    2 / (9 channels out), the classifier begins at zero.
 
     Parameters
     ----------
@@ -219,12 +219,9 @@ def _initialise(net: ConvResNet, seed: int) -> None:
             flat = stream.normals(0, BLOCK, -(-size // BLOCK)).reshape(-1)[:size]
             deviation = math.sqrt(2 / (_KERNEL**2 * module.out_channels))
             module.weight.copy_(flat.view(module.weight.shape) * deviation)
-        elif isinstance(module, torch.nn.Linear):
-            size = module.weight.numel()
-            flat = stream.uniforms(0, BLOCK, -(-size // BLOCK)).reshape(-1)[:size]
-            reach = module.in_features**-0.5
-            module.weight.copy_((2 * flat.view(module.weight.shape) - 1) * reach)
-            module.bias.zero_()
+    # A classifier that begins at zero cannot throw the first steps off, however large h_L is.
+    net.classifier.weight.zero_()
+    net.classifier.bias.zero_()
 
 
 def _check(
