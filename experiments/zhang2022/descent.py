@@ -182,22 +182,22 @@ def draw(dataset: xr.Dataset) -> Figure:
     """Draw losses of the four scalings, fitted rates, and the kernel that explains them."""
     with limits.plots.style():
         figure = plt.figure(figsize=(7.2, 4.7), layout="constrained")
-        grid = figure.add_gridspec(2, 4, height_ratios=[1, 1.15])
-        first = None
-        for column, case in enumerate(CASES):
-            ax = figure.add_subplot(grid[0, column], sharey=first)
-            first = first or ax
+        upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
+        row = upper.subplots(1, len(CASES), sharey=True)
+        for ax, case in zip(row, CASES, strict=True):
             _draw_losses(ax, dataset, case)
-        first.set_ylabel("loss / loss at step 0")
-        first.set_ylim(1e-7, 30)
-        _draw_against_depth(figure.add_subplot(grid[1, :2]), dataset)
-        _draw_explanation(figure.add_subplot(grid[1, 2:]), dataset)
+        row[0].set_ylabel("loss / loss at step 0")
+        row[0].set_ylim(1e-7, 30)
+        left, right = lower.subplots(1, 2)
+        _draw_against_depth(left, dataset)
+        _draw_explanation(right, dataset)
         settings = dataset.attrs
         width = int(dataset["width"].sel(case="half").max())
-        figure.supxlabel(
+        lower.supxlabel(
             f"$m={width}$ unless said, {settings['n_inputs']} inputs of norm 1 at least "
             f"{settings['separation']:.2f} apart, one learning rate $\\eta$ for all; "
-            f"{dataset.sizes['part'] * dataset.sizes['path']} draws, 95 % intervals",
+            f"{dataset.sizes['part'] * dataset.sizes['path']} draws, 95 % intervals; "
+            "cross: a draw diverged",
             fontsize=7.5, color="0.35",
         )  # fmt: skip
     return figure
@@ -223,11 +223,6 @@ def _draw_losses(ax: Axes, dataset: xr.Dataset, case: str) -> None:
     ax.set_xlabel("step")
     if case == "half":
         ax.legend(fontsize=6.5, loc="lower left", handlelength=2.2)
-    if case == "quarter":
-        ax.text(0.97, 0.03, "cross: a draw diverged", fontsize=6.5, ha="right", color="0.35",
-                transform=ax.transAxes)  # fmt: skip
-    if case != "half":
-        ax.tick_params(labelleft=False)
 
 
 def _draw_against_depth(ax: Axes, dataset: xr.Dataset) -> None:
@@ -241,8 +236,10 @@ def _draw_against_depth(ax: Axes, dataset: xr.Dataset) -> None:
     one, half = mean_rates(dataset, "one")[0], mean_rates(dataset, "half")[0]
     ax.plot(depths, one[0] * depths[0] / depths, "--", color=CASES["one"].colour, linewidth=0.9)
     ax.axhline(half.mean(), linestyle="--", color=CASES["half"].colour, linewidth=0.9)
-    ax.text(depths[-1], 1.5 * one[0] * depths[0] / depths[-1], "$1/L$", fontsize=7.5, ha="right",
-            color=CASES["one"].colour)  # fmt: skip
+    ax.text(
+        depths[1], 0.45 * one[0] * depths[0] / depths[1], "falls like $1/L$", fontsize=7.5,
+        ha="right", color=CASES["one"].colour,
+    )  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="rate: $-$d log loss / d step")
     ax.set_xticks(depths, [str(depth) for depth in depths])
     ax.minorticks_off()

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 import limits
 
@@ -182,7 +183,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             _draw_epochs(ax, dataset, normalisation, depth)
         figure.supxlabel(
             f"{dataset.attrs['data']}, lines: median of {dataset.sizes['draw']} networks, "
-            "markers or bands: all of them; cross: every network diverged",
+            "markers and bands: all of them",
             fontsize=7.5, color="0.35",
         )  # fmt: skip
     return figure
@@ -191,15 +192,16 @@ def draw(dataset: xr.Dataset) -> Figure:
 def _draw_depths(ax: Axes, dataset: xr.Dataset) -> None:
     for scaling, (colour, marker, label) in LOOKS.items():
         depths, values = errors(dataset, "batch", scaling)
-        ax.plot(depths, np.median(values, axis=1), color=colour, label=label)
-        ax.plot(np.repeat(depths, values.shape[1]), values.ravel(), marker, color=colour)
+        ax.plot(depths, np.median(values, axis=1), color=colour)
+        ax.plot(np.repeat(depths, values.shape[1]), values.ravel(), marker, color=colour, alpha=0.7)
+        ax.text(depths[-1], np.median(values[-1]) * 0.62, label, color=colour, ha="right", va="top")
     ax.axhline(100 * dataset.attrs["chance"], linestyle="--", color="0.5", linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="blocks $L$", ylabel="test error (%)", ylim=(1, 150))
     ax.set_xticks(depths, [str(depth) for depth in depths])
     ax.set_yticks([1, 10, 90], ["1", "10", "90"])
     ax.minorticks_off()
     ax.set_title(TITLES["batch"])
-    ax.legend(loc="center left", bbox_to_anchor=(0, 0.62))
+    ax.text(depths[0], 95, "chance", fontsize=6.5, color="0.35")
 
 
 def _draw_epochs(ax: Axes, dataset: xr.Dataset, normalisation: str, depth: int) -> None:
@@ -209,7 +211,15 @@ def _draw_epochs(ax: Axes, dataset: xr.Dataset, normalisation: str, depth: int) 
         left = ~np.isnan(values).all(axis=0)
         epochs = part["epoch"].to_numpy()
         if not left.any():
-            ax.plot(epochs[0], 100, "x", color=colour, markersize=7)
+            ax.plot(epochs[0], 60, "x", color=colour, markersize=7)
+            ax.text(
+                epochs[0] + 1,
+                60,
+                "$\\tau=1$: diverged at once",
+                color=colour,
+                fontsize=7.5,
+                va="center",
+            )
             continue
         ax.plot(epochs[left], np.nanmedian(values[:, left], axis=0), color=colour)
         ax.fill_between(
@@ -218,6 +228,7 @@ def _draw_epochs(ax: Axes, dataset: xr.Dataset, normalisation: str, depth: int) 
         )  # fmt: skip
     ax.axhline(100 * dataset.attrs["chance"], linestyle="--", color="0.5", linewidth=0.8)
     ax.set(yscale="log", xlabel="epoch", ylim=(1, 150))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_yticks([1, 10, 90], ["1", "10", "90"])
     ax.minorticks_off()
     ax.set_title(f"{TITLES[normalisation]}, $L={depth}$", fontsize=8)

@@ -130,12 +130,12 @@ def draw(dataset: xr.Dataset) -> Figure:
         row[0].set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
         row[0].text(1, 1.08 * CHANCE, "chance", fontsize=6.5, color="0.35")
         handles, labels = row[0].get_legend_handles_labels()
-        row[-1].legend(handles, labels, fontsize=6.5, loc="upper right", handlelength=2.2)
+        row[1].legend(handles, labels, fontsize=6.5, loc="lower left", handlelength=2.2)
         settings = dataset.attrs
         figure.supxlabel(
             f"digits, $m={settings['width']}$, first and last layer frozen, SGD "
-            f"{settings['learning_rate']:g}, batch {settings['batch']}; lines: mean of "
-            f"{dataset.sizes['path']} draws, bands: all draws; cross: every draw diverged",
+            f"{settings['learning_rate']:g}, batch {settings['batch']}; lines: mean, "
+            f"bands: all {dataset.sizes['path']} draws; cross: a draw diverged",
             fontsize=7.5, color="0.35",
         )  # fmt: skip
     return figure
@@ -158,8 +158,10 @@ def _draw_curves(ax: Axes, part: xr.Dataset) -> None:
             epochs[left], np.nanmin(alive, axis=0), np.nanmax(alive, axis=0), color=shade,
             alpha=0.25, linewidth=0,
         )  # fmt: skip
-        if not left.all():
-            ax.plot(epochs[left.argmin()], 15, "x", color=shade, markersize=6)
+        lost = np.isnan(losses)
+        first = epochs[lost[lost.any(axis=1)].argmax(axis=1)]
+        ax.plot(first, np.geomspace(9, 24, len(losses))[: len(first)], "x", color=shade)
+    ax.set_xticks([2, 4, 6, 8] if len(epochs) == 8 else epochs)
     ax.axhline(CHANCE, linestyle="--", color="0.35", linewidth=0.8, zorder=0)
 
 
