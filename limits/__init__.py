@@ -29,8 +29,10 @@ from limits.exceptions import NonFiniteStateError as NonFiniteStateError
 from limits.exceptions import ShapeError as ShapeError
 from limits.exceptions import SolverError as SolverError
 from limits.exceptions import StoreError as StoreError
+from limits.networks import AnalysedEnsemble as AnalysedEnsemble
 from limits.networks import AveragedInner as AveragedInner
 from limits.networks import Block as Block
+from limits.networks import ConvResNet as ConvResNet
 from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
@@ -52,10 +54,15 @@ from limits.studies import Configuration as Configuration
 from limits.studies import ConvergenceStudy as ConvergenceStudy
 from limits.studies import DepthRegularity as DepthRegularity
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
+from limits.studies import Recipe as Recipe
+from limits.studies import TrainedClassifier as TrainedClassifier
 from limits.studies import TrainedEnsemble as TrainedEnsemble
 from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
+from limits.studies import descend_squares as descend_squares
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import train_analysed as train_analysed
+from limits.studies import train_classifier as train_classifier
 from limits.studies import train_ensemble as train_ensemble
 from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory

@@ -5,4 +5,6 @@ from limits.data.digits import digits as digits
 from limits.data.labelled import LabelledData as LabelledData
 from limits.data.mnist import mnist as mnist
 from limits.data.mnist import read_idx as read_idx
+from limits.data.preparation import standardised as standardised
+from limits.data.preparation import unit_rows as unit_rows
 from limits.data.vision import from_torchvision as from_torchvision

@@ -1,8 +1,10 @@
 """Residual networks and what they are made of."""
 
+from limits.networks.analysed import AnalysedEnsemble as AnalysedEnsemble
 from limits.networks.averaged import AveragedInner as AveragedInner
 from limits.networks.blocks import Block as Block
 from limits.networks.blocks import Inner as Inner
+from limits.networks.convolutional import ConvResNet as ConvResNet
 from limits.networks.embedding import embed as embed
 from limits.networks.embedding import readout as readout
 from limits.networks.module import ResNetModule as ResNetModule

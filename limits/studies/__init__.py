@@ -1,5 +1,10 @@
 """Studies: many networks, one question, one result."""
 
+from limits.studies.analysed import descend_squares as descend_squares
+from limits.studies.analysed import train_analysed as train_analysed
+from limits.studies.classifier import Recipe as Recipe
+from limits.studies.classifier import TrainedClassifier as TrainedClassifier
+from limits.studies.classifier import train_classifier as train_classifier
 from limits.studies.convergence import convergence_study as convergence_study
 from limits.studies.expectation import DepthLevel as DepthLevel
 from limits.studies.expectation import InfiniteDepthExpectation as InfiniteDepthExpectation

@@ -11,15 +11,15 @@ from limits.randomness import Stream
 __all__ = ["Batches", "epoch_order"]
 
 
-def epoch_order(n_inputs: int, *, seed: int, epoch: int) -> Tensor:
-    """Return the permutation of the training inputs in one epoch.
+def epoch_order(n_inputs: int, *, seed: int, epoch: int, path: int = 0) -> Tensor:
+    """Return the permutation of the training inputs in one epoch, another one for every path.
 
     Examples
     --------
     >>> sorted(epoch_order(4, seed=0, epoch=0).tolist())
     [0, 1, 2, 3]
     """
-    generator = Stream(seed, "training/order").generator(epoch)
+    generator = Stream(seed, "training/order").generator(epoch, path)
     return torch.randperm(n_inputs, generator=generator)
 
 
