@@ -19,6 +19,7 @@ from limits.errors import weak_error as weak_error
 from limits.estimates import Estimate as Estimate
 from limits.estimates import Order as Order
 from limits.estimates import Verdict as Verdict
+from limits.exceptions import BranchError as BranchError
 from limits.exceptions import CouplingError as CouplingError
 from limits.exceptions import DepthMismatchError as DepthMismatchError
 from limits.exceptions import DTypeError as DTypeError
@@ -34,7 +35,9 @@ from limits.networks import Block as Block
 from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
+from limits.networks import ScaledResiduals as ScaledResiduals
 from limits.networks import embed as embed
+from limits.networks import scale_residuals as scale_residuals
 from limits.paths import BrownianPath as BrownianPath
 from limits.paths import FractionalPath as FractionalPath
 from limits.paths import IIDPath as IIDPath

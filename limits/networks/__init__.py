@@ -6,3 +6,5 @@ from limits.networks.blocks import Inner as Inner
 from limits.networks.embedding import embed as embed
 from limits.networks.module import ResNetModule as ResNetModule
 from limits.networks.resnet import ResNet as ResNet
+from limits.networks.scaled import ScaledResiduals as ScaledResiduals
+from limits.networks.scaled import scale_residuals as scale_residuals
