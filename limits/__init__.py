@@ -52,11 +52,13 @@ from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import Configuration as Configuration
 from limits.studies import ConvergenceStudy as ConvergenceStudy
+from limits.studies import DepthCheck as DepthCheck
 from limits.studies import DepthRegularity as DepthRegularity
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies import TrainedEnsemble as TrainedEnsemble
 from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
+from limits.studies import depth_check as depth_check
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
 from limits.studies import train_ensemble as train_ensemble
 from limits.studies import weight_regularity as weight_regularity

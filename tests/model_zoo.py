@@ -206,3 +206,81 @@ def encoder(depth: int, width: int = 16, *, norm_first: bool = True, dropout: fl
         width, 2, 2 * width, dropout=dropout, batch_first=True, norm_first=norm_first
     )
     return nn.TransformerEncoder(layer, depth, enable_nested_tensor=False)
+
+
+BLOCKS = ("res-1", "res-2", "res-3", "post-relu", "conv", "pre-norm", "post-norm")
+LAWS = ("iid", "tied", "smooth")
+
+
+class Driven(nn.Module):
+    """A network whose layers are drawn by a law across depth, branches scaled by L^-beta.
+
+    The blocks are those of the theory, a convolution, and transformer layers with one feed-forward
+    or attention branch each in turn. Weights have variance 1 / fan-in.
+    """
+
+    def __init__(self, depth: int, *, block: str, beta: float, law="iid", width: int = 64):
+        super().__init__()
+        self.block, self.scale, self.depth = block, depth**-beta, depth
+        self.stem = nn.Linear(width, width, bias=False)
+        shape = (width, width, 3, 3) if block == "conv" else (width, width)
+        self.outer = nn.ParameterList(nn.Parameter(v) for v in across_layers(law, depth, shape))
+        if block in ("res-2", "res-3", "pre-norm", "post-norm"):
+            self.inner = nn.ParameterList(nn.Parameter(w) for w in across_layers(law, depth, shape))
+        self.norm = nn.LayerNorm(width, elementwise_affine=True)
+        self.head = nn.Linear(width, 1, bias=False)
+
+    def branch(self, k: int, h):
+        v = self.outer[k]
+        if self.block == "res-1":
+            return torch.tanh(h) @ v.T
+        if self.block == "post-relu":
+            return h @ v.T
+        if self.block == "conv":
+            return F.conv2d(F.relu(h), v, padding=1)
+        if self.block == "res-2":
+            return torch.tanh(h @ self.inner[k].T) @ v.T
+        if self.block == "res-3":
+            return F.relu(h @ self.inner[k].T) @ v.T
+        h = self.norm(h) if self.block == "pre-norm" else h
+        if k % 2:
+            return F.relu(h @ self.inner[k].T) @ v.T
+        attention = (h @ self.inner[k].T @ h.transpose(1, 2) / h.shape[-1]).softmax(-1)
+        return attention @ h @ v.T
+
+    def forward(self, x):
+        if self.block == "conv":
+            h = self.stem(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        else:
+            h = self.stem(x)
+        h = F.relu(h) if self.block == "post-relu" else h
+        for k in range(self.depth):
+            h = h + self.scale * self.branch(k, h)
+            if self.block == "post-relu":
+                h = F.relu(h)
+            if self.block == "post-norm":
+                h = self.norm(h)
+        return self.head(h.mean(dim=(2, 3)) if self.block == "conv" else h)
+
+
+def across_layers(law: str, depth: int, shape, *, hurst: float = 0.7):
+    """Return weights of shape ``(depth, *shape)`` with entries of variance 1 / fan-in."""
+    fan_in = torch.tensor(shape[1:]).prod().item()
+    if law == "iid":
+        weights = torch.randn(depth, *shape)
+    elif law == "tied":
+        weights = torch.randn(shape).expand(depth, *shape).clone()
+    else:
+        # Two harmonics: a smooth path with the same law at every depth.
+        time = torch.arange(depth) / depth
+        waves = torch.stack(
+            [f(torch.pi * j * time) for j in (0, 1, 2) for f in (torch.cos, torch.sin)][:5]
+        )
+        weights = torch.einsum("jk,j...->k...", waves, torch.randn(5, *shape)) / 3**0.5
+    return weights / fan_in**0.5
+
+
+def driven_input(block: str, width: int = 64):
+    generator = torch.Generator().manual_seed(5)
+    shape = {"conv": (4, width, 8, 8), "pre-norm": (4, 8, width), "post-norm": (4, 8, width)}
+    return torch.randn(shape.get(block, (16, width)), generator=generator)

@@ -150,8 +150,8 @@ def test_tied_blocks_count_at_every_call():
     ("tau", "value"),
     [
         ("1/sqrt(L)", 0.25), ("2/sqrt(L)", 0.5), ("1/L", 1 / 16), ("1 / L^0.25", 0.5),
-        ("L^-0.5", 0.25), ("0.5*L**-0.5", 0.125), ("L**(-1)", 1 / 16), (0.1, 0.1),
-        (lambda depth: 1 / depth, 1 / 16),
+        ("L^-0.5", 0.25), ("0.5*L**-0.5", 0.125), ("L**(-1)", 1 / 16), ("L^0.5", 4.0), ("L", 16.0),
+        (0.1, 0.1), (lambda depth: 1 / depth, 1 / 16),
     ],
 )  # fmt: skip
 def test_rules_for_tau_mean_what_they_say(tau, value):

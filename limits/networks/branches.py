@@ -11,7 +11,13 @@ from limits.exceptions import BranchError
 from limits.networks.model_inputs import Inputs, as_call, first_that_runs, on_device_of
 from limits.networks.recording import Graph, ModuleCall, record
 
-__all__ = ["Branches", "ResidualAddition", "find_branches", "residual_additions"]
+__all__ = [
+    "Branches",
+    "ResidualAddition",
+    "find_branches",
+    "residual_additions",
+    "stream_additions",
+]
 
 # Multiplying what goes into these by a positive number multiplies what comes out.
 _HOMOGENEOUS = frozenset(
@@ -123,7 +129,7 @@ def find_branches(model: nn.Module, *, inputs: Inputs | None = None) -> Branches
             f"but both operands pass through weights: {_place_of(graph, unclear[0])}. Name the "
             'branches, for example branch="blocks.*.branch".'
         )
-    uses = Counter(parent for node in graph.nodes for parent in node.parents)
+    uses = count_uses(graph)
     found = [_hooked(graph, each, uses) for each in additions]
     _check_calls(graph, found)
     return Branches(
@@ -217,6 +223,22 @@ _Hooked = tuple[ModuleCall, Literal["branch", "block"], int | None]
 
 def _hooked(graph: Graph, addition: ResidualAddition, uses: Counter[int]) -> _Hooked:
     """Return the module whose output is the branch, or the whole block."""
+    found = branch_module(graph, addition, uses)
+    if found is not None:
+        return found[0], "branch", found[1]
+    for call in graph.calls:
+        if call.outputs.get(None) == addition.total and call.first_input == addition.skip:
+            return call, "block", None
+    raise BranchError(
+        f"a residual branch is not the output of a module: {_place_of(graph, addition)}. Make "
+        "the branch a module of its own, so that the block reads h + self.branch(h)."
+    )
+
+
+def branch_module(
+    graph: Graph, addition: ResidualAddition, uses: Counter[int]
+) -> tuple[ModuleCall, int | None] | None:
+    """Return the module that returned a branch, up to a factor, and where in its output."""
     node = addition.branch
     # What else reads the branch would be scaled as well.
     while uses[node] == 1:
@@ -228,19 +250,46 @@ def _hooked(graph: Graph, addition: ResidualAddition, uses: Counter[int]) -> _Ho
         ]
         if calls:
             # The outermost module that returns the branch is the one a reader knows.
-            call, place = calls[-1]
-            return call, "branch", place
+            return calls[-1]
         step = graph.nodes[node]
         if step.function not in _HOMOGENEOUS or len(step.parents) != 1:
             break
         node = step.parents[0]
-    for call in graph.calls:
-        if call.outputs.get(None) == addition.total and call.first_input == addition.skip:
-            return call, "block", None
-    raise BranchError(
-        f"a residual branch is not the output of a module: {_place_of(graph, addition)}. Make "
-        "the branch a module of its own, so that the block reads h + self.branch(h)."
-    )
+    return None
+
+
+def stream_additions(
+    graph: Graph, *, names: frozenset[str] | None = None
+) -> tuple[list[ResidualAddition], list[str | None], int]:
+    """Return the sums along the residual stream itself, their modules, and how many are unclear.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of one forward pass.
+    names : set of str, optional
+        Modules that return branches, if the user knows them; sums of other branches are left out.
+    """
+    ancestry, uses = _Ancestry(graph), count_uses(graph)
+    found = residual_additions(graph)
+    modules = [branch_module(graph, each, uses) for each in found]
+    labels = [None if module is None else module[0].name for module in modules]
+    if names is None:
+        kept = [i for i, each in enumerate(found) if each.certain]
+    else:
+        kept = [i for i, label in enumerate(labels) if label in names]
+    outer = [
+        i
+        for i in kept
+        if not any(ancestry.inside(found[i].total, found[j]) for j in kept if j != i)
+    ]
+    unclear = 0 if names is not None else len(found) - len(kept)
+    return [found[i] for i in outer], [labels[i] for i in outer], unclear
+
+
+def count_uses(graph: Graph) -> Counter[int]:
+    """Count how many steps read every node."""
+    return Counter(parent for node in graph.nodes for parent in node.parents)
 
 
 def _check_calls(graph: Graph, found: list[_Hooked]) -> None:

@@ -22,7 +22,7 @@ BranchChoice: TypeAlias = str | Sequence[str] | Callable[[str, nn.Module], bool]
 
 _NUMBER = r"(\d+\.?\d*|\.\d+)"
 _RULE = re.compile(
-    rf"(?:{_NUMBER}\*)?L(?:\^|\*\*)\(?-{_NUMBER}\)?"
+    rf"(?:{_NUMBER}\*)?L(?:(?:\^|\*\*)\(?(-?){_NUMBER}\)?)?"
     rf"|{_NUMBER}/(?:(sqrt)\(L\)|L(?:(?:\^|\*\*){_NUMBER})?)"
 )
 
@@ -240,7 +240,7 @@ def _of_rule(rule: str, depth: int) -> float:
             f'tau={rule!r} is not understood. Write "1/sqrt(L)", "1/L", "2/sqrt(L)", "1/L^0.4", '
             '"L^-0.4" or "0.5*L^-0.5", or pass a number or a function of L.'
         )
-    factor, exponent, numerator, root, power = match.groups()
-    if exponent is not None:
-        return float(factor or 1) * depth ** -float(exponent)
+    factor, sign, exponent, numerator, root, power = match.groups()
+    if numerator is None:
+        return float(factor or 1) * depth ** float(f"{sign or ''}{exponent or 1}")
     return float(numerator) * depth ** -(0.5 if root else float(power or 1))

@@ -1,6 +1,11 @@
 """Studies: many networks, one question, one result."""
 
 from limits.studies.convergence import convergence_study as convergence_study
+from limits.studies.depth_check import DepthCheck as DepthCheck
+from limits.studies.depth_check import Growth as Growth
+from limits.studies.depth_check import Judgement as Judgement
+from limits.studies.depth_check import Recommendation as Recommendation
+from limits.studies.depth_check import depth_check as depth_check
 from limits.studies.expectation import DepthLevel as DepthLevel
 from limits.studies.expectation import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies.infinite_depth import (
