@@ -60,6 +60,7 @@ from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
 from limits.studies import depth_check as depth_check
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import read_layers as read_layers
 from limits.studies import train_ensemble as train_ensemble
 from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory

@@ -8,6 +8,7 @@ import numpy as np
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from limits.plots.style import COLOURS, MARKERS, PAGE, style
 from limits.studies import DepthCheck
@@ -15,7 +16,7 @@ from limits.studies import DepthCheck
 __all__ = ["depth_page"]
 
 _HEIGHT = 5.6
-_DASHED: dict[str, Any] = {"linestyle": (0, (4, 2)), "linewidth": 1.1, "color": "0.25"}
+_DASHED: Any = {"linestyle": (0, (4, 2)), "linewidth": 1.1, "color": "0.25"}
 _MEANING = {
     "explosion": "hidden states or gradients grow with depth without end",
     "identity": "branches do less and less as depth grows",
@@ -107,9 +108,9 @@ def _growth(ax: Axes, check: DepthCheck) -> None:
         error = np.clip([middle - low, high - middle], 0, None)
         ax.errorbar(counts, middle, error, color=colour, marker=marker, capsize=2, label=label)
     ax.axhline(1, **_DASHED)
-    ax.set_xscale("log", base=2)
     _logarithmic(ax)
-    ax.set(xlabel="residual branches $L$", ylabel="relative change, all branches")
+    _counted(ax, check)
+    ax.set_ylabel("relative change, all branches")
     ax.set_title("growth with depth")
     ax.legend(fontsize=7)
 
@@ -118,9 +119,9 @@ def _coherence(ax: Axes, check: DepthCheck) -> None:
     """Draw how unit updates add up, between the diffusive and the coherent line."""
     counts = np.asarray(check.branches, float)
     values = check.dataset["frozen_sum"].isel(phase=0).to_numpy()
-    ax.loglog(counts, counts**0.5, label="independent: $L^{1/2}$", **_DASHED)
-    dotted = _DASHED | {"linestyle": (0, (1, 1.5))}
-    ax.loglog(counts, counts, label="coherent: $L$", **dotted)
+    ax.plot(counts, counts**0.5, label="independent: $L^{1/2}$", **_DASHED)
+    dotted: Any = _DASHED | {"linestyle": (0, (1, 1.5))}
+    ax.plot(counts, counts, label="coherent: $L$", **dotted)
     middle = np.sqrt((values**2).mean(axis=1))
     error = np.clip([middle - values.min(axis=1), values.max(axis=1) - middle], 0, None)
     found = check.coherence
@@ -129,10 +130,11 @@ def _coherence(ax: Axes, check: DepthCheck) -> None:
         counts, middle, error, color=COLOURS[0], marker="o", linestyle="none", capsize=2,
         label=label,
     )  # fmt: skip
-    ax.set_xscale("log", base=2)
-    ax.set(xlabel="residual branches $L$", ylabel="|sum of unit updates|")
+    _logarithmic(ax)
+    _counted(ax, check)
+    ax.set_ylabel("|sum of unit updates|")
     ax.set_title(f"how updates add up: {check.kind or 'unclear'}")
-    ax.legend(fontsize=7)
+    ax.legend(fontsize=6.5, handlelength=1.6, loc="upper left")
 
 
 def _advice(ax: Axes, check: DepthCheck) -> None:
@@ -150,6 +152,14 @@ def _advice(ax: Axes, check: DepthCheck) -> None:
     ax.text(0, 1, "\n".join(lines), va="top", fontsize=7.8, linespacing=1.35)
 
 
+def _counted(ax: Axes, check: DepthCheck) -> None:
+    """Use a logarithmic axis of L whose ticks are the numbers of branches."""
+    ax.set_xscale("log")
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(check.branches, [f"{count}" for count in check.branches])
+    ax.set_xlabel("residual branches $L$")
+
+
 def _logarithmic(ax: Axes) -> None:
     """Use a logarithmic axis, and no less than a decade of it: small wiggles stay small."""
     ax.set_yscale("log")
@@ -157,3 +167,7 @@ def _logarithmic(ax: Axes) -> None:
     if high / low < 10:
         centre = (low * high) ** 0.5
         ax.set_ylim(centre / 10**0.5, centre * 10**0.5)
+    if high / low < 1e4:
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ax.yaxis.set_minor_formatter(NullFormatter())

@@ -1,5 +1,6 @@
 """Studies: many networks, one question, one result."""
 
+from limits.studies.checkpoints import read_layers as read_layers
 from limits.studies.convergence import convergence_study as convergence_study
 from limits.studies.depth_check import DepthCheck as DepthCheck
 from limits.studies.depth_check import Growth as Growth

@@ -49,7 +49,8 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
     >>> from tempfile import TemporaryDirectory
     >>> with TemporaryDirectory() as folder:
     ...     file = Path(folder) / "weights.pt"
-    ...     torch.save({f"layers.{k}.weight": torch.full((2, 2), float(k)) for k in range(12)}, file)
+    ...     weights = {f"layers.{k}.weight": torch.full((2, 2), float(k)) for k in range(12)}
+    ...     torch.save(weights, file)
     ...     read_layers(file, "layers.{}.weight").shape
     torch.Size([12, 2, 2])
     """

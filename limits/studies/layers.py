@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from limits.studies.regularity import weight_regularity
 
-__all__ = ["groups_across_layers", "weights_across_layers"]
+__all__ = ["equal_layers", "groups_across_layers", "weights_across_layers"]
 
 _FEWEST_LAYERS = 16
 _MOST_ENTRIES = 4096
@@ -34,6 +34,16 @@ def groups_across_layers(tensors: dict[str, Tensor]) -> dict[str, list[Tensor]]:
         for (pattern, _), members in groups.items()
         if len(members) > 1
     }
+
+
+def equal_layers(model: nn.Module) -> bool:
+    """Say whether all layers have the same weight matrices, as copies of one layer do."""
+    tensors = {name: p.detach() for name, p in model.named_parameters() if p.ndim > 1}
+    groups = groups_across_layers(tensors)
+    # Matrices that begin at a constant say nothing about copies.
+    drawn = [group for group in groups.values() if not bool((group[0] == group[0].mean()).all())]
+    equal = [all(torch.equal(group[0], each) for each in group[1:]) for group in drawn]
+    return bool(equal) and all(equal)
 
 
 def weights_across_layers(model: nn.Module, *, seed: int) -> dict[str, dict[str, float | str]]:

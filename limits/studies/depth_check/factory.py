@@ -16,6 +16,7 @@ from limits.networks.recording import Graph, record
 from limits.networks.scaled import BranchChoice, branches_by_name
 from limits.randomness import Stream
 from limits.studies.depth_check.probes import Probe, roles_of
+from limits.studies.layers import equal_layers
 
 __all__ = ["Family", "ModelFactory"]
 
@@ -164,6 +165,12 @@ class Family:
                 f"all {len(frozen)} parameters of the model of depth {depth} are frozen "
                 "(requires_grad=False), so there are no gradients to check. Call "
                 "model.requires_grad_(True) in the factory."
+            )
+        if equal_layers(model):
+            self._note(
+                "All layers begin with equal weights, as in torch.nn.TransformerEncoder, which "
+                "copies one layer: updates add up coherently. Draw every layer anew for "
+                "independent ones."
             )
         if frozen:
             self._note(f"{len(frozen)} of {len(parameters)} parameters are frozen: {frozen[0]} ...")
