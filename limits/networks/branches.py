@@ -10,14 +10,9 @@ from torch import Tensor, nn
 from limits.exceptions import BranchError
 from limits.networks.model_inputs import Inputs, as_call, first_that_runs, on_device_of
 from limits.networks.recording import Graph, ModuleCall, record
+from limits.networks.residual_sums import Ancestry, ResidualAddition, residual_additions
 
-__all__ = [
-    "Branches",
-    "ResidualAddition",
-    "find_branches",
-    "residual_additions",
-    "stream_additions",
-]
+__all__ = ["Branches", "find_branches", "stream_additions"]
 
 # Multiplying what goes into these by a positive number multiplies what comes out.
 _HOMOGENEOUS = frozenset(
@@ -32,31 +27,6 @@ _HOMOGENEOUS = frozenset(
         Tensor.__getitem__, Tensor.to, Tensor.float, Tensor.type_as, Tensor.clone,
     )
 )  # fmt: skip
-_CLEARLY_LONGER = 2
-
-
-@dataclass(frozen=True)
-class ResidualAddition:
-    """One sum h + f(h) of a forward pass, by its nodes.
-
-    Parameters
-    ----------
-    addition : int
-        Position among all additions of the forward pass.
-    skip, branch, total : int
-        Nodes of h, f(h) and their sum.
-    skip_first : bool
-        Whether h is the first operand.
-    certain : bool
-        False where both operands pass through weights and neither is clearly the shortcut.
-    """
-
-    addition: int
-    skip: int
-    branch: int
-    total: int
-    skip_first: bool
-    certain: bool = True
 
 
 @dataclass(frozen=True)
@@ -147,77 +117,6 @@ def _graph_of(model: nn.Module, inputs: Inputs | None) -> tuple[Graph, str]:
     return record(model, call), call.origin
 
 
-def residual_additions(graph: Graph) -> list[ResidualAddition]:
-    """Return the sums h + f(h) of a forward pass, in order; some may be uncertain."""
-    ancestry = _Ancestry(graph)
-    found = []
-    for total, node in enumerate(graph.nodes):
-        operands = [p for p in node.parents if graph.nodes[p].floating]
-        alike = all(graph.nodes[p].shape == node.shape for p in operands)
-        if node.addition is None or len(operands) != 2 or operands[0] == operands[1] or not alike:
-            continue
-        judged = ancestry.judge(*operands)
-        if judged is not None:
-            skip, branch, certain = judged
-            found.append(
-                ResidualAddition(node.addition, skip, branch, total, skip == operands[0], certain)
-            )
-    # A sum of two ways inside a branch, such as two heads, is no residual stream of its own.
-    sure = [each for each in found if each.certain]
-    return [
-        each
-        for each in found
-        if each.certain or not any(ancestry.inside(each.total, other) for other in sure)
-    ]
-
-
-class _Ancestry:
-    """Which nodes a node was computed from, as bits of an integer each."""
-
-    def __init__(self, graph: Graph) -> None:
-        self.ancestors: list[int] = []
-        # Reached without passing weights: what a shortcut may do to the stream.
-        self.unweighted: list[int] = []
-        self.weighted = self.floating = 0
-        for number, node in enumerate(graph.nodes):
-            bit = 1 << number
-            above = free = bit
-            for parent in node.parents:
-                above |= self.ancestors[parent]
-                free |= 0 if node.weighted else self.unweighted[parent]
-            self.ancestors.append(above)
-            self.unweighted.append(free)
-            self.weighted |= bit if node.weighted and node.from_input else 0
-            self.floating |= bit if node.floating and node.from_input else 0
-
-    def judge(self, a: int, b: int) -> tuple[int, int, bool] | None:
-        """Return (skip, branch, certain) of a sum of nodes `a` and `b`, None if not residual."""
-        for skip, branch in ((a, b), (b, a)):
-            if self.ancestors[branch] >> skip & 1:
-                return (skip, branch, True) if self._weights(branch, skip) else None
-        free = [
-            bool(self.unweighted[one] & self.ancestors[other] & self.floating)
-            for one, other in ((a, b), (b, a))
-        ]
-        if all(free) or not self.ancestors[a] & self.ancestors[b] & self.floating:
-            return None
-        if any(free):
-            skip, branch = (a, b) if free[0] else (b, a)
-            return (skip, branch, True) if self._weights(branch, skip) else None
-        in_a, in_b = self._weights(a, b), self._weights(b, a)
-        skip, branch = (a, b) if in_a < in_b else (b, a)
-        return skip, branch, max(in_a, in_b) >= _CLEARLY_LONGER * min(in_a, in_b)
-
-    def inside(self, node: int, addition: ResidualAddition) -> bool:
-        """Say whether a node belongs to the branch of a residual addition."""
-        between = self.ancestors[addition.branch] & ~self.ancestors[addition.skip]
-        return bool(between >> node & 1)
-
-    def _weights(self, of: int, beyond: int) -> int:
-        """Count the steps with weights on the way to one node and not on that to another."""
-        return (self.ancestors[of] & ~self.ancestors[beyond] & self.weighted).bit_count()
-
-
 _Hooked = tuple[ModuleCall, Literal["branch", "block"], int | None]
 
 
@@ -270,7 +169,7 @@ def stream_additions(
     names : set of str, optional
         Modules that return branches, if the user knows them; sums of other branches are left out.
     """
-    ancestry, uses = _Ancestry(graph), count_uses(graph)
+    ancestry, uses = Ancestry(graph), count_uses(graph)
     found = residual_additions(graph)
     modules = [branch_module(graph, each, uses) for each in found]
     labels = [None if module is None else module[0].name for module in modules]

@@ -47,9 +47,10 @@ def check_report(check: DepthCheck) -> Group:
     ...             h = h + block(h)
     ...         return h
     >>> report = check_report(limits.depth_check(Net, depths=(8, 16, 32), n_seeds=3))
-    >>> console = Console(width=90, record=True, quiet=True)
-    >>> console.print(report)
-    >>> console.export_text().splitlines()[0]
+    >>> console = Console(width=90)
+    >>> with console.capture() as text:
+    ...     console.print(report)
+    >>> text.get().splitlines()[0]
     'Verdict: explosion'
     """
     verdict = check.verdict
@@ -146,11 +147,10 @@ def check_html(check: DepthCheck, *, title: str = "Depth check") -> bytes:
         _html_table(rows),
     ]
     if advice is not None:
-        parts.append(
-            f"<h2>What to do</h2><pre>{html.escape(advice.call)}</pre>"
-            f"<p>{html.escape(advice.reason)}. L counts residual branches. Learning rates: Adam {html.escape(advice.adam)}, SGD "
-            f"{html.escape(advice.sgd)}.</p>"
-        )
+        rule = f"{advice.reason}. L counts residual branches."
+        rates = f"Learning rates: Adam {advice.adam}, SGD {advice.sgd}."
+        parts.append(f"<h2>What to do</h2><pre>{html.escape(advice.call)}</pre>")
+        parts.append(f"<p>{html.escape(rule)} {html.escape(rates)}</p>")
     parts.append(
         "<h2>Measured</h2>" + _html_table([("what", "value"), *check_facts(check).items()])
     )

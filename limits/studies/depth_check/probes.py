@@ -13,6 +13,7 @@ from limits.exceptions import BranchError, LimitsError
 from limits.networks.branches import ResidualAddition
 from limits.networks.model_inputs import Call
 from limits.networks.recording import Graph
+from limits.networks.residual_sums import ResidualAddition
 from limits.studies.depth_check.observer import Observer, Role
 
 __all__ = [
