@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from limits.exceptions import BranchError, LimitsError
-from limits.networks.branches import ResidualAddition
 from limits.networks.model_inputs import Call
 from limits.networks.recording import Graph
 from limits.networks.residual_sums import ResidualAddition
