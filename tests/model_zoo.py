@@ -284,3 +284,19 @@ def driven_input(block: str, width: int = 64):
     generator = torch.Generator().manual_seed(5)
     shape = {"conv": (4, width, 8, 8), "pre-norm": (4, 8, width), "post-norm": (4, 8, width)}
     return torch.randn(shape.get(block, (16, width)), generator=generator)
+
+
+class OnPath(nn.Module):
+    """A res-1 network whose order-one weights are a draw of a weight path, branches unscaled."""
+
+    def __init__(self, depth: int, path, *, activation=torch.tanh):
+        super().__init__()
+        seed = int(torch.randint(2**31, ()))
+        weights = path.sample(depth=depth, n_paths=1, seed=seed).layer_weights[:, 0].float()
+        self.weights = nn.ParameterList(nn.Parameter(v.clone()) for v in weights)
+        self.activation = activation
+
+    def forward(self, h):
+        for v in self.weights:
+            h = h + self.activation(h) @ v.T
+        return h

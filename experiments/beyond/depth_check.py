@@ -50,7 +50,7 @@ class Config:
     """
 
     depths: tuple[int, ...] = (4, 8, 16, 32)
-    n_seeds: int = 5
+    n_seeds: int = 12
     width: int = 32
     trained_depth: int = 24
     steps: int = 60
@@ -58,10 +58,10 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 16), n_seeds=6, trained_depth=12, steps=40),
+    "smoke": Config(depths=(4, 8, 16), n_seeds=8, trained_depth=12, steps=40),
     "laptop": Config(),
     "paper": Config(
-        depths=(4, 8, 16, 32, 64), n_seeds=10, width=64, trained_depth=64, steps=400
+        depths=(4, 8, 16, 32, 64), n_seeds=20, width=64, trained_depth=64, steps=400
     ),
 }  # fmt: skip
 

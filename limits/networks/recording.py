@@ -11,9 +11,9 @@ from torch.overrides import TorchFunctionMode
 
 from limits.networks.model_inputs import Call
 
-__all__ = ["ADDITIONS", "Graph", "ModuleCall", "Node", "record", "tensors_in"]
+__all__ = ["Graph", "ModuleCall", "Node", "is_addition", "record", "tensors_in"]
 
-ADDITIONS = frozenset(
+_ADDITIONS = frozenset(
     (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__)
 )
 
@@ -109,15 +109,18 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = [*tensors_in(args).values(), *tensors_in(tuple(kwargs.values())).values()]
+        counts = is_addition(func, args)
         result = func(*args, **kwargs)
         returned = list(tensors_in(result).values())
         if result is None and func is Tensor.__setitem__:
             returned = given[:1]
         if returned:
-            self._write(func, given, returned)
+            self._write(func, given, returned, counts=counts)
         return result
 
-    def _write(self, func: Any, given: list[Tensor], returned: list[Tensor]) -> None:
+    def _write(
+        self, func: Any, given: list[Tensor], returned: list[Tensor], *, counts: bool
+    ) -> None:
         known = [self._numbers[id(each)] for each in given if id(each) in self._numbers]
         parents = tuple(n for n in known if self.graph.nodes[n].from_input)
         rest = [n for n in known if not self.graph.nodes[n].from_input]
@@ -125,7 +128,7 @@ class _Recorder(TorchFunctionMode):
             self.graph.nodes[n].weighted for n in rest
         )
         addition = None
-        if func in ADDITIONS:
+        if counts:
             addition = self.graph.n_additions
             self.graph.n_additions += 1
         for tensor in returned:
@@ -150,6 +153,18 @@ class _Recorder(TorchFunctionMode):
         self._alive.append(tensor)
         self._numbers[id(tensor)] = len(self.graph.nodes)
         self.graph.nodes.append(node)
+
+
+def is_addition(function: Any, args: tuple[Any, ...]) -> bool:
+    """Say whether a call adds two tensors of real numbers of one shape.
+
+    Counters that are only kept in training, such as those of batch normalisation, are not.
+    """
+    if function not in _ADDITIONS or len(args) != 2:
+        return False
+    a, b = args
+    alike = isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape
+    return alike and a.is_floating_point() and b.is_floating_point()
 
 
 def tensors_in(value: object) -> dict[int | None, Tensor]:

@@ -172,7 +172,7 @@ def _judgement_table(check: DepthCheck) -> Table:
 
 
 def _fact_table(check: DepthCheck) -> Table:
-    table = Table("measured", "value [95 % over seeds]", header_style="bold")
+    table = Table("measured", "value [99 % over seeds]", header_style="bold")
     for name, value in check_facts(check).items():
         table.add_row(Text(name), Text(value))
     return table

@@ -38,7 +38,9 @@ def groups_across_layers(tensors: dict[str, Tensor]) -> dict[str, list[Tensor]]:
 
 def equal_layers(model: nn.Module) -> bool:
     """Say whether all layers have the same weight matrices, as copies of one layer do."""
-    tensors = {name: p.detach() for name, p in model.named_parameters() if p.ndim > 1}
+    tensors = {
+        name: p.detach() for name, p in model.named_parameters() if p.ndim > 1 and not p.is_meta
+    }
     groups = groups_across_layers(tensors)
     # Matrices that begin at a constant say nothing about copies.
     drawn = [group for group in groups.values() if not bool((group[0] == group[0].mean()).all())]

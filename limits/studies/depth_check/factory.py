@@ -108,7 +108,7 @@ class Family:
         roles = roles_of(graph, additions)
         if len({role.stage for role in roles.values()}) > 1:
             self._note("The stream has stages of several shapes; what they add up to is combined.")
-        return Probe(call, roles)
+        return Probe(call, roles, graph.n_additions)
 
     def check_counts(self, counts: Mapping[int, int]) -> None:
         """Raise if the models do not have more residual branches at larger depth."""

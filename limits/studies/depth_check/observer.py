@@ -1,5 +1,6 @@
 """Watch the residual streams of any model while it runs, without changing the model."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from limits.networks.recording import ADDITIONS
+from limits.networks.recording import is_addition
 
-__all__ = ["Observer", "Role", "Stage"]
+__all__ = ["Observer", "Role", "Stage", "norm_of"]
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,10 @@ class Role:
 
 @dataclass
 class Stage:
-    """What accumulates along one stage: sums of updates, as they are and of unit length."""
+    """What accumulates along one stage: the sum of updates, of unit length on a frozen stream."""
 
     first_norm: Tensor
     total: Tensor
-    unit_total: Tensor
     gradient_total: Tensor | None = None
 
 
@@ -60,7 +60,7 @@ class Observer(TorchFunctionMode):
     final_norms: dict[int, Tensor] = field(default_factory=dict, init=False)
     gradient_norms: dict[int, Tensor] = field(default_factory=dict, init=False)
     last: Tensor | None = field(default=None, init=False)
-    _seen: int = field(default=0, init=False)
+    n_additions: int = field(default=0, init=False)
     _cotangents: dict[int, Tensor] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -70,11 +70,11 @@ class Observer(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in ADDITIONS:
+        if not is_addition(func, args):
             return func(*args, **kwargs)
-        role = self.roles.get(self._seen)
-        self._seen += 1
-        if role is None or len(args) != 2:
+        role = self.roles.get(self.n_additions)
+        self.n_additions += 1
+        if role is None:
             return func(*args, **kwargs)
         skip, branch = args if role.skip_first else args[::-1]
         self._note(role, skip, branch)
@@ -85,8 +85,7 @@ class Observer(TorchFunctionMode):
             if skip.requires_grad:
                 skip.register_hook(self._gradient_of(role))
         if role.ends:
-            norm = torch.linalg.vector_norm(total.detach(), dtype=torch.float64)
-            self.final_norms[role.stage] = norm
+            self.final_norms[role.stage] = norm_of(total.detach())
         self.last = total
         return total
 
@@ -101,23 +100,21 @@ class Observer(TorchFunctionMode):
     @torch.no_grad()
     def _note(self, role: Role, skip: Tensor, branch: Tensor) -> None:
         update = branch if self.scale in (0, 1) else self.scale * branch
-        norm = torch.linalg.vector_norm(update, dtype=torch.float64)
-        self.stream_norms.append(torch.linalg.vector_norm(skip, dtype=torch.float64))
+        norm = norm_of(update)
+        self.stream_norms.append(norm_of(skip))
         self.update_norms.append(norm)
-        unit = update / norm.clamp(min=1e-300).to(update.dtype)
+        if self.scale == 0:
+            update = update / norm.clamp(min=1e-300).to(update.dtype)
         stage = self.stages.get(role.stage)
         if stage is None:
-            first = self.stream_norms[-1]
-            self.stages[role.stage] = Stage(first, update.clone(), unit)
+            self.stages[role.stage] = Stage(self.stream_norms[-1], update.clone())
         else:
             stage.total += update
-            stage.unit_total += unit
 
     def _cotangent_of(self, role: Role) -> Callable[[Tensor], None]:
         def note(gradient: Tensor) -> None:
             self._cotangents[role.block] = gradient
-            norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
-            self.gradient_norms[role.block + 1] = norm
+            self.gradient_norms[role.block + 1] = norm_of(gradient)
 
         return note
 
@@ -130,7 +127,16 @@ class Observer(TorchFunctionMode):
             else:
                 stage.gradient_total += through_branch
             if role.block == 0:
-                norm = torch.linalg.vector_norm(gradient, dtype=torch.float64)
-                self.gradient_norms[0] = norm
+                self.gradient_norms[0] = norm_of(gradient)
 
         return note
+
+
+def norm_of(tensor: Tensor) -> Tensor:
+    """Return the Euclidean norm, also where the squares overflow in the tensor's own precision."""
+    # On the CPU converting costs more than the norm, and waiting for a number costs nothing.
+    if not tensor.is_cuda:
+        norm = torch.linalg.vector_norm(tensor)
+        if 0 < norm.item() < math.inf:
+            return norm.double()
+    return torch.linalg.vector_norm(tensor, dtype=torch.float64)

@@ -13,7 +13,7 @@ from limits.exceptions import BranchError, LimitsError
 from limits.networks.model_inputs import Call
 from limits.networks.recording import Graph
 from limits.networks.residual_sums import ResidualAddition
-from limits.studies.depth_check.observer import Observer, Role
+from limits.studies.depth_check.observer import Observer, Role, norm_of
 
 __all__ = [
     "Probe",
@@ -67,12 +67,15 @@ class Probe:
         Their inputs.
     roles : mapping
         Their residual sums.
+    n_additions : int
+        All additions of a forward pass, residual or not.
     generator_seed : int
         Of the loss that gradients are taken of.
     """
 
     call: Call
     roles: Mapping[int, Role]
+    n_additions: int
     generator_seed: int = 0
 
     @property
@@ -110,7 +113,7 @@ class Probe:
     def frozen(self, model: nn.Module) -> tuple[float, float]:
         """Return |sum of unit updates| and the update size, all branches at one frozen state."""
         observer = self._observed(model, 0.0, gradients=False)
-        total = sum(_norm(stage.unit_total) ** 2 for stage in observer.stages.values())
+        total = sum(_norm(stage.total) ** 2 for stage in observer.stages.values())
         shares = [
             _ratio(_number(update), _number(norm))
             for update, norm in zip(observer.update_norms, observer.stream_norms, strict=True)
@@ -127,10 +130,10 @@ class Probe:
         call = self.call.mapped(_differentiable) if gradients else self.call
         with context, without_dropout(model), observer:
             output = model(*call.args, **call.kwargs)
-        if len(observer.stream_norms) != self.n_blocks:
+        if observer.n_additions != self.n_additions:
             raise BranchError(
-                f"{type(model).__name__} had {self.n_blocks} residual sums in one forward pass and "
-                f"{len(observer.stream_norms)} in the next. Make its forward pass the same every "
+                f"{type(model).__name__} made {self.n_additions} additions in one forward pass and "
+                f"{observer.n_additions} in another one. Make its forward pass the same every "
                 "time, for example by switching off stochastic depth."
             )
         if gradients:
@@ -265,7 +268,7 @@ def _last(observer: Observer) -> Tensor:
 
 
 def _norm(tensor: Tensor) -> float:
-    return _number(torch.linalg.vector_norm(tensor.detach(), dtype=torch.float64))
+    return _number(norm_of(tensor.detach()))
 
 
 def _number(norm: Tensor) -> float:

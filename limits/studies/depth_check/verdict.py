@@ -18,7 +18,9 @@ Direction = Literal["forward", "backward"]
 
 # Half the distance between exponents that people use: 1/4, 1/2, 1.
 _CUT = 0.125
+_CONFIDENCE = 0.99
 _FEWEST_DEPTHS = 3
+_FEWEST_SEEDS = 3
 _SMALLEST_RANGE = 4
 _DEEP_ENOUGH = -1.0
 _FALLING = -0.25
@@ -33,8 +35,9 @@ class Growth:
     value : float
         Mean over seeds of the least squares slope in log L.
     low, high : float
-        95 % interval: slopes are paired over depths by seed, and Student's quantile is used, as
-        percentiles of a bootstrap over a handful of seeds are far too narrow.
+        99 % interval: slopes are paired over depths by seed, and Student's quantile is used, as
+        percentiles of a bootstrap over a handful of seeds are far too narrow. One wrong verdict
+        costs more than a refused one, hence 99.
 
     Examples
     --------
@@ -52,7 +55,9 @@ class Growth:
         mean, n = float(np.mean(values)), len(values)
         if n < 2 or not np.isfinite(values).all():
             return cls(mean, -math.inf, math.inf)
-        half = float(stats.t.ppf(0.975, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+        half = float(
+            stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+        )
         return cls(mean, mean - half, mean + half)
 
     @property
@@ -158,8 +163,8 @@ def _thin(data: xarray.Dataset, change: NDArray[np.float64], direction: Directio
             f"exponent needs at least {_FEWEST_DEPTHS} depths over a factor of {_SMALLEST_RANGE}. "
             "Pass for example depths=(8, 16, 32, 64)"
         )
-    if data.sizes["seed"] < 2:
-        return "one seed gives no interval. Pass n_seeds=3 or more"
+    if data.sizes["seed"] < _FEWEST_SEEDS:
+        return f"{data.sizes['seed']} seeds give no useful interval. Pass n_seeds=3 or more"
     if np.isnan(change).all():
         return (
             f"no {_subject(direction)} were seen. Let the model compute with gradients and return "
@@ -198,8 +203,8 @@ def _linear_growth(data: xarray.Dataset, counts: NDArray[np.float64]) -> Growth:
 def _compare(direction: Direction, measured: Growth, expected: Growth) -> Judgement:
     """Decide by the measured growth, with the growth at a frozen stream as second witness.
 
-    One interval inside a regime and the other value in it: two witnesses, since one interval in
-    twenty misses, and growth over small depths is not yet that of large ones.
+    One interval inside a regime and the other value in it: two witnesses, since growth over small
+    depths is not yet that of large ones.
     """
     found, second = measured.regimes, expected.regimes
     numbers = f"{_what(direction)} grows like L^{measured}"
