@@ -19,6 +19,7 @@ from limits.errors import weak_error as weak_error
 from limits.estimates import Estimate as Estimate
 from limits.estimates import Order as Order
 from limits.estimates import Verdict as Verdict
+from limits.exceptions import BranchError as BranchError
 from limits.exceptions import CouplingError as CouplingError
 from limits.exceptions import DepthMismatchError as DepthMismatchError
 from limits.exceptions import DTypeError as DTypeError
@@ -36,8 +37,10 @@ from limits.networks import ConvResNet as ConvResNet
 from limits.networks import Inner as Inner
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
+from limits.networks import ScaledResiduals as ScaledResiduals
 from limits.networks import embed as embed
 from limits.networks import readout as readout
+from limits.networks import scale_residuals as scale_residuals
 from limits.paths import BrownianPath as BrownianPath
 from limits.paths import FractionalPath as FractionalPath
 from limits.paths import IIDPath as IIDPath
@@ -52,6 +55,7 @@ from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import Configuration as Configuration
 from limits.studies import ConvergenceStudy as ConvergenceStudy
+from limits.studies import DepthCheck as DepthCheck
 from limits.studies import DepthRegularity as DepthRegularity
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies import Recipe as Recipe
@@ -59,8 +63,10 @@ from limits.studies import TrainedClassifier as TrainedClassifier
 from limits.studies import TrainedEnsemble as TrainedEnsemble
 from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
+from limits.studies import depth_check as depth_check
 from limits.studies import descend_squares as descend_squares
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import read_layers as read_layers
 from limits.studies import train_analysed as train_analysed
 from limits.studies import train_classifier as train_classifier
 from limits.studies import train_ensemble as train_ensemble

@@ -5,6 +5,7 @@ Every error that a user can cause is a `LimitsError`, itself a `ValueError`, so 
 """
 
 __all__ = [
+    "BranchError",
     "CouplingError",
     "DTypeError",
     "DepthMismatchError",
@@ -56,3 +57,7 @@ class StoreError(LimitsError):
 
 class ExperimentError(LimitsError):
     """An experiment is unknown, or was configured with values it cannot run."""
+
+
+class BranchError(LimitsError):
+    """The residual branches of a user's model were not found, or not for sure."""

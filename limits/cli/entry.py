@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from tyro.extras import subcommand_cli_from_dict
 
+from limits.cli.checking import check, check_weights
 from limits.cli.citing import cite
 from limits.cli.console import error_console, output_console, print_error
 from limits.cli.exporting import export
@@ -75,6 +76,8 @@ def _dispatch(arguments: list[str]) -> int:
     commands = {
         "run": RunRequest,
         "list": list_experiments,
+        "check": check,
+        "check-weights": check_weights,
         "show": show,
         "status": status,
         "export": export,

@@ -9,3 +9,5 @@ from limits.networks.embedding import embed as embed
 from limits.networks.embedding import readout as readout
 from limits.networks.module import ResNetModule as ResNetModule
 from limits.networks.resnet import ResNet as ResNet
+from limits.networks.scaled import ScaledResiduals as ScaledResiduals
+from limits.networks.scaled import scale_residuals as scale_residuals

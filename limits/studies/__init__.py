@@ -2,10 +2,16 @@
 
 from limits.studies.analysed import descend_squares as descend_squares
 from limits.studies.analysed import train_analysed as train_analysed
+from limits.studies.checkpoints import read_layers as read_layers
 from limits.studies.classifier import Recipe as Recipe
 from limits.studies.classifier import TrainedClassifier as TrainedClassifier
 from limits.studies.classifier import train_classifier as train_classifier
 from limits.studies.convergence import convergence_study as convergence_study
+from limits.studies.depth_check import DepthCheck as DepthCheck
+from limits.studies.depth_check import Growth as Growth
+from limits.studies.depth_check import Judgement as Judgement
+from limits.studies.depth_check import Recommendation as Recommendation
+from limits.studies.depth_check import depth_check as depth_check
 from limits.studies.expectation import DepthLevel as DepthLevel
 from limits.studies.expectation import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies.infinite_depth import (
