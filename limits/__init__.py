@@ -13,8 +13,12 @@ from limits.equations import MeanODE as MeanODE
 from limits.equations import NoiseSample as NoiseSample
 from limits.equations import depth_limit as depth_limit
 from limits.equations import from_torchsde as from_torchsde
+from limits.errors import ErrorSplit as ErrorSplit
+from limits.errors import ShapeFit as ShapeFit
 from limits.errors import fit_order as fit_order
+from limits.errors import fit_shape as fit_shape
 from limits.errors import path_errors as path_errors
+from limits.errors import split_error as split_error
 from limits.errors import strong_error as strong_error
 from limits.errors import weak_error as weak_error
 from limits.estimates import Estimate as Estimate
