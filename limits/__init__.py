@@ -9,11 +9,16 @@ import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
 from limits.activations import as_activation as as_activation
 from limits.equations import DepthLimit as DepthLimit
+from limits.equations import MeanODE as MeanODE
 from limits.equations import NoiseSample as NoiseSample
 from limits.equations import depth_limit as depth_limit
 from limits.equations import from_torchsde as from_torchsde
+from limits.errors import ErrorSplit as ErrorSplit
+from limits.errors import ShapeFit as ShapeFit
 from limits.errors import fit_order as fit_order
+from limits.errors import fit_shape as fit_shape
 from limits.errors import path_errors as path_errors
+from limits.errors import split_error as split_error
 from limits.errors import strong_error as strong_error
 from limits.errors import weak_error as weak_error
 from limits.estimates import Estimate as Estimate
@@ -35,6 +40,9 @@ from limits.networks import AveragedInner as AveragedInner
 from limits.networks import Block as Block
 from limits.networks import ConvResNet as ConvResNet
 from limits.networks import Inner as Inner
+from limits.networks import MeanFieldDescent as MeanFieldDescent
+from limits.networks import MeanFieldResNet as MeanFieldResNet
+from limits.networks import MeanFieldWeights as MeanFieldWeights
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
 from limits.networks import ScaledResiduals as ScaledResiduals
@@ -51,6 +59,8 @@ from limits.paths import WeightSample as WeightSample
 from limits.randomness import Stream as Stream
 from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
+from limits.solvers import MeanODESolution as MeanODESolution
+from limits.solvers import ParticleTransport as ParticleTransport
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import Configuration as Configuration

@@ -7,6 +7,9 @@ from limits.networks.blocks import Inner as Inner
 from limits.networks.convolutional import ConvResNet as ConvResNet
 from limits.networks.embedding import embed as embed
 from limits.networks.embedding import readout as readout
+from limits.networks.mean_field import MeanFieldResNet as MeanFieldResNet
+from limits.networks.mean_field_descent import MeanFieldDescent as MeanFieldDescent
+from limits.networks.mean_field_weights import MeanFieldWeights as MeanFieldWeights
 from limits.networks.module import ResNetModule as ResNetModule
 from limits.networks.resnet import ResNet as ResNet
 from limits.networks.scaled import ScaledResiduals as ScaledResiduals
