@@ -32,6 +32,9 @@ from limits.exceptions import StoreError as StoreError
 from limits.networks import AveragedInner as AveragedInner
 from limits.networks import Block as Block
 from limits.networks import Inner as Inner
+from limits.networks import MeanFieldDescent as MeanFieldDescent
+from limits.networks import MeanFieldResNet as MeanFieldResNet
+from limits.networks import MeanFieldWeights as MeanFieldWeights
 from limits.networks import ResNet as ResNet
 from limits.networks import ResNetModule as ResNetModule
 from limits.networks import embed as embed

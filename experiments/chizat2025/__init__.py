@@ -1,0 +1,1 @@
+"""Figures of Chizat (2025): the hidden width of deep ResNets."""
