@@ -48,8 +48,9 @@ from limits.paths import WeightSample as WeightSample
 from limits.randomness import Stream as Stream
 from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
-from limits.solvers import LargeWidthDescent as LargeWidthDescent
 from limits.solvers import LargeWidthLimit as LargeWidthLimit
+from limits.solvers import LazyLimit as LazyLimit
+from limits.solvers import LimitDescent as LimitDescent
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import Configuration as Configuration

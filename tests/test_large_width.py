@@ -15,6 +15,12 @@ ONE = torch.tensor([[1.5]], dtype=torch.float64), torch.tensor([[1.0]], dtype=to
 TWO = normal_inputs(2, 2), torch.tensor([[1.0], [-0.5]], dtype=torch.float64)
 
 
+@pytest.fixture(autouse=True)
+def _one_thread():
+    # Tensors this small are slower on two threads, and much slower on busy cores.
+    torch.set_num_threads(1)
+
+
 def finite_network(problem, *, size, steps, rate=1.0, activation=torch.tanh, gram=None, seed=0):
     """Train one network by autograd, in the plainest words; return outputs ``(step, input)``."""
     (x, y), (depth, hidden, dimension) = problem, size

@@ -7,57 +7,15 @@ import torch
 from torch import Tensor
 
 from limits.activations import Activation, as_activation
-from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
-from limits.parallel import Progress, Ticker
+from limits.exceptions import LimitsError
+from limits.parallel import Progress, Ticker, map_chunks
 from limits.paths.base import check_count, check_positive
 from limits.randomness import Stream, check_seed
 from limits.solvers.collocation import Collocation
 from limits.solvers.neurons import Neurons, Particles, SecondMoments
+from limits.solvers.span import LimitDescent, Span
 
-__all__ = ["LargeWidthDescent", "LargeWidthLimit"]
-
-
-@dataclass(frozen=True, eq=False)
-class LargeWidthDescent:
-    """The limit's whole training: outputs, losses and hidden states after every step.
-
-    Parameters
-    ----------
-    outputs : Tensor
-        f(x) before every step and after the last, shape ``(step, input, target)``.
-    standard_errors : Tensor
-        Of `outputs`, over independent sets of particles; zero where the solution is exact.
-    losses : Tensor
-        Mean square error over inputs and targets, shape ``(step,)``.
-    times : Tensor
-        Layer times of the nodes, shape ``(time,)``.
-    states, cotangents : Tensor
-        Coordinates of h and of B = D N dLoss/dh in the span of the embeddings, features first,
-        targets after them; shape ``(step, time, input, feature)``.
-    """
-
-    outputs: Tensor
-    standard_errors: Tensor
-    losses: Tensor
-    times: Tensor
-    states: Tensor
-    cotangents: Tensor
-
-    def embedded(self, embedding: Tensor, readout: Tensor) -> Tensor:
-        """Return the hidden states (W_E, W_U) c of networks with these embeddings.
-
-        Parameters
-        ----------
-        embedding, readout : Tensor
-            W_E and W_U, shapes ``(path, features, width)`` and ``(path, width, targets)``.
-
-        Returns
-        -------
-        Tensor
-            Shape ``(step, time, path, input, width)``.
-        """
-        rows = torch.cat((embedding, readout.mT), dim=-2).to(self.states)
-        return self.states.unsqueeze(2) @ rows
+__all__ = ["LargeWidthLimit", "LimitDescent"]
 
 
 @dataclass(frozen=True)
@@ -142,7 +100,7 @@ class LargeWidthLimit:
         seed: int,
         gram: Tensor | None = None,
         progress: Progress | None = None,
-    ) -> LargeWidthDescent:
+    ) -> LimitDescent:
         """Follow gradient descent from the random initialisation.
 
         Parameters
@@ -170,49 +128,35 @@ class LargeWidthLimit:
         SolverError
             If the training diverges. Lower the learning rate.
         """
-        x, y = _checked(inputs, targets)
+        span = Span.of(inputs, targets, embeddings=True, gram=gram)
         check_count(steps, "steps")
         check_positive(learning_rate, "learning_rate", 1.0)
-        root = _root(gram, x.shape[1] + y.shape[1], x)
-        embedding, readout = root[:, : x.shape[1]], root[:, x.shape[1] :]
         rates = (learning_rate * self.eta_u, learning_rate * self.eta_v)
         stream = Stream(check_seed(seed), "large-width")
         count = 1 if self.exact else self.replicates
         ticker = Ticker(count * steps, "training", progress)
-        runs = [
-            self._run(x @ embedding.mT, y, readout, rates, steps, stream.child(str(i)), ticker)
-            for i in range(count)
-        ]
-        states, cotangents = (torch.stack(part) for part in zip(*runs, strict=True))
-        outputs = states[:, :, -1] @ readout
-        spread = outputs.std(dim=0) / count**0.5 if count > 1 else torch.zeros_like(outputs[0])
-        mean = outputs.mean(dim=0)
-        losses = (outputs - y).square().mean(dim=(0, 2, 3))
-        times = Collocation(self.nodes).times
-        return LargeWidthDescent(
-            mean, spread, losses, times, states.mean(dim=0), cotangents.mean(dim=0)
+        runs = map_chunks(
+            lambda i, _: self._run(span, rates, steps, stream.child(str(i)), ticker),
+            [(i, 1) for i in range(count)],
         )
+        states, cotangents = (torch.stack(part) for part in zip(*runs, strict=True))
+        if self.exact:
+            states, cotangents = states[0], cotangents[0]
+        return span.descent(states, cotangents, Collocation(self.nodes).times)
 
     def _run(
-        self,
-        start: Tensor,
-        y: Tensor,
-        readout: Tensor,
-        rates: tuple[float, float],
-        steps: int,
-        stream: Stream,
-        ticker: Ticker,
+        self, span: Span, rates: tuple[float, float], steps: int, stream: Stream, ticker: Ticker
     ) -> tuple[Tensor, Tensor]:
         depth = Collocation(self.nodes)
-        neurons = self._neurons(start, stream)
-        h = start.expand(self.nodes, -1, -1)
+        neurons = self._neurons(span.start, stream)
+        h = span.start.expand(self.nodes, -1, -1)
         b = torch.zeros_like(h)
         kept: list[tuple[Tensor, Tensor]] = []
         for step in range(steps + 1):
             h = depth.forward(neurons.push, h)
-            end = (h[-1] @ readout - y) @ readout.mT
             # The solution of the last step, with its new end, is nearer than a constant.
-            b = depth.backward(lambda p, h=h: neurons.pull(h, p), b - b[-1:] + end)
+            guess = b - b[-1:] + span.slope(h[-1])
+            b = depth.backward(lambda p, h=h: neurons.pull(h, p), guess)
             kept.append((h, b))
             if step < steps:
                 neurons.descend(h, b, rates)
@@ -226,27 +170,3 @@ class LargeWidthLimit:
             return SecondMoments.initial(self.nodes, features, scales, start)
         drawn = Particles.drawn(self.nodes, self.particles, features, scales, self._s, stream)
         return Particles(drawn.u.to(start), drawn.v.to(start), self._s)
-
-
-def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    if inputs.ndim != 2 or targets.ndim != 2 or len(inputs) != len(targets) or not len(inputs):
-        raise ShapeError(
-            "inputs and targets must have shapes (input, feature) and (input, target), found "
-            f"{tuple(inputs.shape)} and {tuple(targets.shape)}. Use y[:, None] for one target."
-        )
-    if not (torch.isfinite(inputs).all() and torch.isfinite(targets).all()):
-        raise NonFiniteStateError("inputs or targets hold NaN or infinite values. Clean the data.")
-    return inputs.to(torch.float64), targets.to(torch.float64)
-
-
-def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
-    """Return the symmetric R with R R = gram: W acts as orthogonal columns times R."""
-    if gram is None:
-        return torch.eye(size).to(like)
-    if gram.shape != (size, size) or not torch.allclose(gram, gram.mT):
-        raise ShapeError(
-            f"gram must be the symmetric matrix W^T W / D of all {size} embedding columns, found "
-            f"shape {tuple(gram.shape)}. Use W = torch.cat((W_E, W_U), dim=1)."
-        )
-    values, vectors = torch.linalg.eigh(gram.to(like))
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
