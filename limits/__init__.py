@@ -58,10 +58,13 @@ from limits.studies import ConvergenceStudy as ConvergenceStudy
 from limits.studies import DepthRegularity as DepthRegularity
 from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies import TrainedEnsemble as TrainedEnsemble
+from limits.studies import TrainingPhase as TrainingPhase
 from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import phase_of as phase_of
 from limits.studies import train_ensemble as train_ensemble
+from limits.studies import training_phase as training_phase
 from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory
 

@@ -7,8 +7,8 @@ import torch
 
 from limits.activations import Activation
 from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError, SolverError
-from limits.solvers.collocation import Collocation
 from limits.solvers.large_width import LargeWidthLimit
+from limits.solvers.picard import Picard
 from tests.helpers import normal_inputs
 
 ONE = torch.tensor([[1.5]], dtype=torch.float64), torch.tensor([[1.0]], dtype=torch.float64)
@@ -61,7 +61,7 @@ class ClosedEquations:
     def __init__(self, problem, *, steps, nodes=6, samples=2**13, seed=1):
         self.x, self.y = problem
         self.steps, self.n, self.features = steps, *self.x.shape
-        self.depth = Collocation(nodes, tolerance=1e-9)
+        self.depth = Picard(nodes, tolerance=1e-9)
         mesh = torch.quasirandom.SobolEngine(2 * (steps + 1) * self.n, scramble=True, seed=seed)
         points = mesh.draw(samples, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
         xi, zeta = (math.sqrt(2) * torch.erfinv(2 * points - 1)).chunk(2, dim=1)
@@ -224,9 +224,9 @@ def test_numbers_do_not_depend_on_how_many_steps_follow():
     assert torch.equal(few.outputs, more.outputs[:3])
 
 
-def test_collocation_converges_faster_than_any_power():
+def test_picards_iteration_converges_faster_than_any_power():
     for nodes, bar in ((4, 5e-2), (8, 1e-5), (16, 1e-12)):
-        depth = Collocation(nodes, tolerance=1e-14)
+        depth = Picard(nodes, tolerance=1e-14)
         start = torch.ones(nodes, 1, dtype=torch.float64)
         s = depth.times[:, None]
         grown = depth.forward(lambda h, s=s: 2 * s * h, start)
@@ -249,4 +249,4 @@ def test_refusals_name_the_remedy():
     with pytest.raises(LimitsError, match="Use 4"):
         LargeWidthLimit(replicates=1)
     with pytest.raises(SolverError, match="at least 2"):
-        Collocation(1)
+        Picard(1)

@@ -11,8 +11,8 @@ from limits.exceptions import LimitsError
 from limits.parallel import Progress, Ticker, map_chunks
 from limits.paths.base import check_count, check_positive
 from limits.randomness import Stream, check_seed
-from limits.solvers.collocation import Collocation
 from limits.solvers.neurons import Neurons, Particles, SecondMoments
+from limits.solvers.picard import Picard
 from limits.solvers.span import LimitDescent, Span
 
 __all__ = ["LargeWidthLimit", "LimitDescent"]
@@ -142,12 +142,12 @@ class LargeWidthLimit:
         states, cotangents = (torch.stack(part) for part in zip(*runs, strict=True))
         if self.exact:
             states, cotangents = states[0], cotangents[0]
-        return span.descent(states, cotangents, Collocation(self.nodes).times)
+        return span.descent(states, cotangents, Picard(self.nodes).times)
 
     def _run(
         self, span: Span, rates: tuple[float, float], steps: int, stream: Stream, ticker: Ticker
     ) -> tuple[Tensor, Tensor]:
-        depth = Collocation(self.nodes)
+        depth = Picard(self.nodes)
         neurons = self._neurons(span.start, stream)
         h = span.start.expand(self.nodes, -1, -1)
         b = torch.zeros_like(h)

@@ -10,7 +10,7 @@ from limits.activations import Activation, as_activation
 from limits.equations.neural_tangent import TangentKernel
 from limits.parallel import Progress, Ticker
 from limits.paths.base import check_count, check_positive
-from limits.solvers.collocation import Collocation
+from limits.solvers.picard import Picard
 from limits.solvers.span import LimitDescent, Span
 
 __all__ = ["LazyLimit"]
@@ -106,7 +106,7 @@ class LazyLimit:
             self._s, self.sigma_u, self.sigma_v,
             self.eta_u * learning_rate, self.eta_v * learning_rate,
         )  # fmt: skip
-        depth, ticker = Collocation(self.nodes), Ticker(steps + 1, "training", progress)
+        depth, ticker = Picard(self.nodes), Ticker(steps + 1, "training", progress)
         h = span.start.expand(self.nodes, -1, -1)
         b = torch.zeros_like(h)
         states: list[Tensor] = []

@@ -12,13 +12,13 @@ from torch import Tensor
 from limits.exceptions import SolverError
 from limits.paths.base import check_count
 
-__all__ = ["Collocation"]
+__all__ = ["Picard"]
 
 _SWEEPS = 200
 
 
 @dataclass(frozen=True)
-class Collocation:
+class Picard:
     """Picard's iteration on Chebyshev nodes of [0, 1].
 
     The right-hand side is asked at the nodes only, and for all of them together. That suits
@@ -40,7 +40,7 @@ class Collocation:
     Examples
     --------
     >>> start = torch.ones(1, dtype=torch.float64)
-    >>> solution = Collocation(12).forward(lambda h: h, start.expand(12, 1))
+    >>> solution = Picard(12).forward(lambda h: h, start.expand(12, 1))
     >>> bool(abs(solution[-1] - torch.e) < 1e-9)
     True
     """
@@ -51,7 +51,7 @@ class Collocation:
     def __post_init__(self) -> None:
         check_count(self.nodes, "nodes")
         if self.nodes < 2:
-            raise SolverError("a collocation needs its two ends, found nodes=1. Use at least 2.")
+            raise SolverError("the iteration needs its two ends, found nodes=1. Use at least 2.")
 
     @property
     def times(self) -> Tensor:
