@@ -32,22 +32,10 @@ def train(
     return out.outputs[..., 0, 0], net(INPUT, out.weights).terminal[:, 0], weights
 
 
-def split(
-    difference: torch.Tensor, weights: limits.MeanFieldWeights
-) -> tuple[limits.Estimate, limits.Estimate, limits.Estimate]:
-    """Return total error, bias and fluctuation per entry of the hidden state.
-
-    The bias is what all networks share in the coordinates of their own embeddings.
-    """
-    n = len(difference)
-    squares = difference.square().mean(dim=-1)
-    rows = torch.cat((weights.embedding, weights.readout.mT), dim=1)
-    shared = torch.einsum("pd,prd->pr", difference, rows) / difference.shape[-1]
-    mean, error = shared.mean(dim=0), shared.std(dim=0) / n**0.5
-    square = float(mean.square().sum())
-    bias = limits.Estimate(square**0.5, float(error.norm()), n)
-    left = squares - square
-    return root_of(squares), bias, root_of(left)
+def bias_of(errors: torch.Tensor) -> limits.Estimate:
+    """Return the size of what all networks' signed errors share."""
+    n = len(errors)
+    return limits.Estimate(abs(float(errors.mean())), float(errors.std()) / n**0.5, n)
 
 
 def root_of(squares: torch.Tensor) -> limits.Estimate:

@@ -16,6 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import limits
+from limits.experiments.chizat2025._drawing import DASHED
 
 CITATION = (
     "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
@@ -26,7 +27,6 @@ PHASES = ("vanishing", "complete", "lazy", "random", "explosive")
 NUMBERS = ("feature_movement", "weight_movement", "output_fluctuation")
 # From light to dark in the order of r.
 _SHADES = ("#f1eef6", "#1b9e77", "#bdc9e1", "#d95f02", "#4d004b")
-_DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 
 
 @dataclass(frozen=True)
@@ -138,19 +138,21 @@ def _draw_map(ax: Axes, dataset: xr.Dataset) -> None:
     )  # fmt: skip
     line = np.geomspace(sizes[0], sizes[-1], 50)
     root = dataset.attrs["embedding_dim"] ** 0.5
-    ax.plot(line, root / line, **_DASHED)
+    ax.plot(line, root / line, **DASHED)
     ax.plot(line, line**-0.5, color="black", linestyle=(0, (1.4, 1.2)), linewidth=1.3)
     first, last = float(sizes[0]), float(sizes[-1])
     away, inside = last / 4, (last * first**2) ** (1 / 3)
     places = {
         "explosive": (inside * 4, 3.0, "white"),
-        "random": (inside, inside**-0.5 * 1.6, "black"),
+        "random": (away, away**-0.5 * 2.2, "black"),
         "lazy": (away, root**0.5 * away**-0.75, "black"),
-        "complete": (inside, 0.6 * root / inside, "white"),
-        "vanishing": (inside, 3e-5, "black"),
+        "complete": (3 * inside, 0.55 * root / (3 * inside), "white"),
+        "vanishing": (inside, 6e-4, "black"),
     }
     for phase, (x, y, colour) in places.items():
-        ax.text(x, y, phase, color=colour, fontsize=8, ha="center", va="center")
+        # Along its narrow strip.
+        slope = -37 if phase == "complete" else 0
+        ax.text(x, y, phase, color=colour, fontsize=8, ha="center", va="center", rotation=slope)
     ax.set(xscale="log", yscale="log", xlabel="size $L\\,M$", ylabel="residual scale $r$")
     ax.set_title("measured phase")
     ax.text(0.03, 0.03, r"dashed: $\sqrt{D}/(LM)$, dotted: $1/\sqrt{LM}$", fontsize=6.5,
@@ -170,8 +172,8 @@ def _draw_movement(ax: Axes, dataset: xr.Dataset) -> None:
         )  # fmt: skip
     best = float(_peak(dataset))
     line = np.logspace(-3, 2, 101)
-    ax.plot(line, best * np.minimum(line, 1 / line), label=r"$\min(a,1/a)$ and $1/a$", **_DASHED)
-    ax.plot(line, best / line, **_DASHED)
+    ax.plot(line, best * np.minimum(line, 1 / line), label=r"$\min(a,1/a)$ and $1/a$", **DASHED)
+    ax.plot(line, best / line, **DASHED)
     ax.set(xscale="log", yscale="log", xlabel=r"$a=r\,LM/\sqrt{D}$")
     ax.set(xlim=(2e-3, 60), ylim=(best / 400, best * 500))
     ax.set_title("relative change in one step")
@@ -186,7 +188,7 @@ def _draw_fluctuation(ax: Axes, dataset: xr.Dataset) -> None:
         linestyle="none", label=f"all {len(scaled)} sizes",
     )  # fmt: skip
     line = np.logspace(np.log10(scaled.min()), np.log10(scaled.max()), 50)
-    ax.plot(line, _constant(dataset) * line, label="slope 1", **_DASHED)
+    ax.plot(line, _constant(dataset) * line, label="slope 1", **DASHED)
     ax.axhspan(0.3, 3, color="#d95f02", alpha=0.15, linewidth=0)
     ax.text(scaled.min() * 1.5, 0.9, "random", fontsize=7, va="center")
     ax.set(xscale="log", yscale="log", xlabel=r"$r\,\sqrt{LM}$")

@@ -15,7 +15,10 @@ from limits.solvers.neurons import Neurons, Particles, SecondMoments
 from limits.solvers.picard import Picard
 from limits.solvers.span import LimitDescent, Span
 
-__all__ = ["LargeWidthLimit", "LimitDescent"]
+__all__ = ["LargeWidthLimit"]
+
+# Far below the error of any set of particles.
+_TOLERANCE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,7 @@ class LargeWidthLimit:
     def _run(
         self, span: Span, rates: tuple[float, float], steps: int, stream: Stream, ticker: Ticker
     ) -> tuple[Tensor, Tensor]:
-        depth = Picard(self.nodes)
+        depth = Picard(self.nodes, tolerance=1e-13 if self.exact else _TOLERANCE)
         neurons = self._neurons(span.start, stream)
         h = span.start.expand(self.nodes, -1, -1)
         b = torch.zeros_like(h)

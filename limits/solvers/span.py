@@ -9,6 +9,8 @@ from limits.exceptions import NonFiniteStateError, ShapeError
 
 __all__ = ["LimitDescent", "Span"]
 
+_NEGLIGIBLE = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class LimitDescent:
@@ -134,7 +136,10 @@ def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
-    """Return the symmetric R with R R = gram: W acts as orthogonal columns times R."""
+    """Return R with R^T R = gram: W acts as orthogonal columns times R.
+
+    The symmetric one, or one with fewer rows where there are more columns than dimensions.
+    """
     if gram is None:
         return torch.eye(size).to(like)
     if gram.shape != (size, size) or not torch.allclose(gram, gram.mT):
@@ -143,4 +148,6 @@ def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
             f"shape {tuple(gram.shape)}. Use W = torch.cat((W_E, W_U), dim=1)."
         )
     values, vectors = torch.linalg.eigh(gram.to(like))
-    return (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
+    present = values > _NEGLIGIBLE * values[-1]
+    rows = values[present].sqrt().unsqueeze(-1) * vectors[:, present].mT
+    return vectors @ rows if bool(present.all()) else rows
