@@ -1,7 +1,8 @@
 """Digits by regression: mean-field ResNets with frozen embeddings and the Mean ODE of training.
 
 Networks of growing L M and the same embeddings are trained by full-batch gradient descent on
-digit images. Their loss curves close in on that of the limit, at the rate (LM)^(-1/2).
+digit images. Their loss curves close in on that of the limit, at the rate (LM)^(-1/2). The limit
+is the Mean ODE of these very embeddings, which it knows by their Gram matrix.
 """
 
 from collections.abc import Callable, Mapping, Sequence

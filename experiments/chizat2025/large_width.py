@@ -209,9 +209,9 @@ def draw(dataset: xr.Dataset) -> Figure:
         panels[2].set_title(r"fluctuation $\sqrt{D/LM}$")
         panels[3].set_title(r"embeddings $1/\sqrt{D}$")
         figure.supxlabel(
-            f"tanh, after {settings['steps']} steps; middle: $D={settings['dimension']}$, "
-            f"orthogonal embeddings; right: Gaussian ones, $LM={settings['per_dimension']}\\,D$, "
-            f"{settings['n_paths']} networks; 95 % intervals",
+            f"tanh; bias after 1 step, $D={settings['bias_dimension']}$, others after "
+            f"{settings['steps']}; orthogonal embeddings with $D={settings['dimension']}$, on the "
+            f"right Gaussian ones with $LM={settings['per_dimension']}\\,D$; 95 % intervals",
             fontsize=7, color="0.35",
         )  # fmt: skip
     return figure

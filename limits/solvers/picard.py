@@ -15,11 +15,13 @@ from limits.paths.base import check_count
 __all__ = ["Picard"]
 
 _SWEEPS = 200
+_MEMORY = 6
+_RIDGE = 1e-14
 
 
 @dataclass(frozen=True)
 class Picard:
-    """Picard's iteration on Chebyshev nodes of [0, 1].
+    """Picard's iteration on Chebyshev nodes of [0, 1], with Anderson's acceleration.
 
     The right-hand side is asked at the nodes only, and for all of them together. That suits
     equations whose right-hand side is an average over particles that live at fixed layer times:
@@ -35,7 +37,8 @@ class Picard:
 
     References
     ----------
-    Trefethen, *Approximation Theory and Approximation Practice* (2013), Chapter 8.
+    Trefethen, *Approximation Theory and Approximation Practice* (2013), Chapter 8; Walker and
+    Ni, "Anderson acceleration for fixed-point iterations", SIAM J. Numer. Anal. 49 (2011).
 
     Examples
     --------
@@ -76,19 +79,41 @@ class Picard:
         self, slope: Callable[[Tensor], Tensor], guess: Tensor, end: Tensor, integral: Tensor
     ) -> Tensor:
         integral, found, moved = integral.to(guess), guess, float("inf")
+        points: list[Tensor] = []
+        residuals: list[Tensor] = []
         for _ in range(_SWEEPS):
-            before = found
-            found = end + torch.tensordot(integral, slope(before), dims=1)
-            moved = float((found - before).abs().max())
-            if moved <= self.tolerance * max(float(found.abs().max()), 1e-300):
-                return found
+            swept = end + torch.tensordot(integral, slope(found), dims=1)
+            moved = float((swept - found).abs().max())
+            if moved <= self.tolerance * max(float(swept.abs().max()), 1e-300):
+                return swept
             if not moved < 1e100:
                 break
+            points = [*points[-_MEMORY:], found]
+            residuals = [*residuals[-_MEMORY:], swept - found]
+            found = _extrapolated(points, residuals)
         raise SolverError(
             f"the iteration in layer time still moves by {moved:.1e} after {_SWEEPS} sweeps or "
             f"overflowed, with {self.nodes} nodes. The training step has probably diverged: lower "
             "the learning rate."
         )
+
+
+def _extrapolated(points: list[Tensor], residuals: list[Tensor]) -> Tensor:
+    """Return Anderson's next point: the sweep of the mix of points whose residual is least.
+
+    Plain iteration diverges where the right-hand side is steep, as late in a training.
+    """
+    plain = points[-1] + residuals[-1]
+    if len(points) == 1:
+        return plain
+    x, r = torch.stack(points), torch.stack(residuals)
+    steps, turns = (x[1:] - x[:-1]).flatten(1), (r[1:] - r[:-1]).flatten(1)
+    # Scaled, because normal equations square the range of sizes.
+    sizes = turns.norm(dim=1, keepdim=True).clamp_min(1e-300)
+    steps, turns = steps / sizes, turns / sizes
+    gram = turns @ turns.mT + _RIDGE * torch.eye(len(turns)).to(turns)
+    mix = torch.linalg.solve(gram, turns @ residuals[-1].flatten())
+    return plain - (mix @ (steps + turns)).reshape(plain.shape)
 
 
 @lru_cache(maxsize=32)
