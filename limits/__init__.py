@@ -9,6 +9,7 @@ import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
 from limits.activations import as_activation as as_activation
 from limits.equations import DepthLimit as DepthLimit
+from limits.equations import MeanODE as MeanODE
 from limits.equations import NoiseSample as NoiseSample
 from limits.equations import depth_limit as depth_limit
 from limits.equations import from_torchsde as from_torchsde
@@ -51,6 +52,8 @@ from limits.solvers import EulerMaruyama as EulerMaruyama
 from limits.solvers import LargeWidthLimit as LargeWidthLimit
 from limits.solvers import LazyLimit as LazyLimit
 from limits.solvers import LimitDescent as LimitDescent
+from limits.solvers import MeanODESolution as MeanODESolution
+from limits.solvers import ParticleTransport as ParticleTransport
 from limits.solvers import TorchDiffEq as TorchDiffEq
 from limits.solvers import TorchSDE as TorchSDE
 from limits.studies import Configuration as Configuration

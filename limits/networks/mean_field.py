@@ -25,6 +25,7 @@ from limits.networks.mean_field_weights import (
     draw_embeddings,
     draw_neurons,
 )
+from limits.parallel import map_chunks
 from limits.paths.base import check_count, check_dtype, checked_device
 from limits.randomness import Stream
 from limits.trajectory import Trajectory, norms_of
@@ -203,7 +204,7 @@ class MeanFieldResNet:
 
     @torch.no_grad()
     def backward(self, out: Trajectory, weights: MeanFieldWeights, cotangent: Tensor) -> Trajectory:
-        """Return b^l = dLoss/dh^l of all layers.
+        """Return b^l = dLoss/dh^l of all layers, given dLoss/dh^L and all states.
 
         Parameters
         ----------
@@ -212,7 +213,7 @@ class MeanFieldResNet:
         weights : MeanFieldWeights
             The weights.
         cotangent : Tensor
-            dLoss/dh^L, shaped like ``out.terminal``.
+            Shaped like ``out.terminal``.
         """
         self._check_weights(weights)
         if not out.keeps_all or cotangent.shape != out.terminal.shape:
@@ -280,7 +281,7 @@ class MeanFieldResNet:
         start = weights if in_place else weights.clone()
         rule = self.scaling.rule(learning_rate)
         descender = Descender(start, h0, goal, activation=self.activation, rule=rule)
-        out = descender.run(steps, keep=wanted, track=track)
+        (out,) = map_chunks(lambda *_: descender.run(steps, keep=wanted, track=track), [(0, 1)])
         if nonfinite == "raise":
             check_losses(out.losses)
         return out
