@@ -6,7 +6,10 @@ import pytest
 import torch
 
 from limits.activations import Activation
+from limits.equations import MeanODE
 from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError, SolverError
+from limits.networks import MeanFieldResNet
+from limits.solvers import ParticleTransport
 from limits.solvers.large_width import LargeWidthLimit
 from limits.solvers.picard import Picard
 from tests.helpers import normal_inputs
@@ -181,6 +184,21 @@ def test_the_gram_matrix_of_the_embeddings_is_all_that_the_limit_knows_of_the_di
         assert float(error.max()) < 0.02
         assert ((nets.mean(dim=0) - limit).abs() <= 4 * error + 2e-3).all()
     assert abs(float(limit[0]) - 0.45) < 1e-12
+
+
+def test_the_mean_ode_of_given_embeddings_is_its_limit_at_their_gram_matrix():
+    net = MeanFieldResNet(6, 1, depth=1, features=2, outputs=1)
+    weights = net.sample(n_paths=1, seed=5)
+    columns = torch.cat((weights.embedding[0], weights.readout[0].mT))
+    ode = ParticleTransport(particles=4096, replicates=4).solve(
+        MeanODE.of(net, weights), *TWO, steps=3, seed=0
+    )
+    out = LargeWidthLimit("tanh").descend(*TWO, steps=3, seed=0, gram=columns @ columns.mT / 6)
+    gap = (ode.at(3) - out.outputs[3]).abs()
+    assert (gap <= 4 * (out.standard_errors[3] + ode.error_at(3))).all()
+    assert float(gap.max()) < 3e-3
+    plain = LargeWidthLimit("tanh").descend(*TWO, steps=3, seed=0)
+    assert float((plain.outputs[3] - out.outputs[3]).abs().max()) > 0.05
 
 
 def test_linear_networks_are_solved_exactly():
