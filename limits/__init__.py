@@ -59,6 +59,9 @@ from limits.paths import WeightSample as WeightSample
 from limits.randomness import Stream as Stream
 from limits.solvers import ClosedForm as ClosedForm
 from limits.solvers import EulerMaruyama as EulerMaruyama
+from limits.solvers import LargeWidthLimit as LargeWidthLimit
+from limits.solvers import LazyLimit as LazyLimit
+from limits.solvers import LimitDescent as LimitDescent
 from limits.solvers import MeanODESolution as MeanODESolution
 from limits.solvers import ParticleTransport as ParticleTransport
 from limits.solvers import TorchDiffEq as TorchDiffEq
@@ -71,15 +74,18 @@ from limits.studies import InfiniteDepthExpectation as InfiniteDepthExpectation
 from limits.studies import Recipe as Recipe
 from limits.studies import TrainedClassifier as TrainedClassifier
 from limits.studies import TrainedEnsemble as TrainedEnsemble
+from limits.studies import TrainingPhase as TrainingPhase
 from limits.studies import WeightRegularity as WeightRegularity
 from limits.studies import convergence_study as convergence_study
 from limits.studies import depth_check as depth_check
 from limits.studies import descend_squares as descend_squares
 from limits.studies import infinite_depth_expectation as infinite_depth_expectation
+from limits.studies import phase_of as phase_of
 from limits.studies import read_layers as read_layers
 from limits.studies import train_analysed as train_analysed
 from limits.studies import train_classifier as train_classifier
 from limits.studies import train_ensemble as train_ensemble
+from limits.studies import training_phase as training_phase
 from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory
 

@@ -24,3 +24,6 @@ from limits.studies.study import ConvergenceStudy as ConvergenceStudy
 from limits.studies.trained import Configuration as Configuration
 from limits.studies.trained import TrainedEnsemble as TrainedEnsemble
 from limits.studies.training import train_ensemble as train_ensemble
+from limits.studies.training_phase import TrainingPhase as TrainingPhase
+from limits.studies.training_phase import phase_of as phase_of
+from limits.studies.training_phase import training_phase as training_phase
