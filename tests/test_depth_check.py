@@ -42,7 +42,7 @@ def answer(law, beta):
 
 
 def checked(block, law, beta, *, seed=0, n_seeds=3, depths=DEPTHS, **options):
-    width = 16 if block == "conv" else 64
+    width = 64
 
     def make_model(depth):
         return zoo.Driven(depth, block=block, beta=beta, law=law, width=width)
@@ -77,7 +77,7 @@ def test_all_blocks_laws_and_exponents_over_three_seeds():
     ]
     right = sum(expected == regime for expected, regime in found)
     wrong = sum(regime is not None and expected != regime for expected, regime in found)
-    # Measured: 189 of 189 right, none wrong.
+    # Measured with 95 % intervals, which decide more often: 189 of 189 right, none wrong.
     assert right >= 0.95 * len(found)
     assert wrong == 0
 
