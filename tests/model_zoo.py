@@ -282,7 +282,7 @@ def across_layers(law: str, depth: int, shape, *, hurst: float = 0.7):
 
 def driven_input(block: str, width: int = 64):
     generator = torch.Generator().manual_seed(5)
-    shape = {"conv": (4, width, 8, 8), "pre-norm": (4, 8, width), "post-norm": (4, 8, width)}
+    shape = {"conv": (4, width, 6, 6), "pre-norm": (4, 8, width), "post-norm": (4, 8, width)}
     return torch.randn(shape.get(block, (16, width)), generator=generator)
 
 

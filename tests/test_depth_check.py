@@ -42,7 +42,7 @@ def answer(law, beta):
 
 
 def checked(block, law, beta, *, seed=0, n_seeds=3, depths=DEPTHS, **options):
-    width = 16 if block == "conv" else 64
+    width = 64
 
     def make_model(depth):
         return zoo.Driven(depth, block=block, beta=beta, law=law, width=width)
@@ -77,7 +77,7 @@ def test_all_blocks_laws_and_exponents_over_three_seeds():
     ]
     right = sum(expected == regime for expected, regime in found)
     wrong = sum(regime is not None and expected != regime for expected, regime in found)
-    # Measured: 189 of 189 right, none wrong.
+    # Measured with 95 % intervals, which decide more often: 189 of 189 right, none wrong.
     assert right >= 0.95 * len(found)
     assert wrong == 0
 
@@ -340,7 +340,7 @@ def test_branches_that_begin_at_zero_are_checked_after_training():
         return step
 
     check = limits.depth_check(
-        Zero, depths=(4, 8, 16), inputs=x, n_seeds=2, make_step=make_step, steps=2
+        Zero, depths=(4, 8, 16), inputs=x, n_seeds=3, make_step=make_step, steps=2
     )
     assert check.verdict is None
     assert "Pass make_step" in check.reason
@@ -441,7 +441,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 
 def test_watching_costs_less_than_half_of_a_pass():
-    model, x = zoo.encoder(8, width=128, dropout=0.0), torch.randn(8, 32, 128)
+    model, x = zoo.encoder(6, width=256, dropout=0.0), torch.randn(8, 32, 256)
     call = as_call(x)
     graph = record(model, call)
     probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
@@ -457,7 +457,7 @@ def test_watching_costs_less_than_half_of_a_pass():
         return time.process_time() - start
 
     plain()
-    pairs = [(seconds(lambda: probe.read(model)), seconds(plain)) for _ in range(12)]
+    pairs = [(seconds(lambda: probe.read(model)), seconds(plain)) for _ in range(8)]
     watched, unwatched = (min(times) for times in zip(*pairs, strict=True))
     # Measured: 1.15 to 1.3.
     assert watched < 1.5 * unwatched

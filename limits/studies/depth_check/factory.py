@@ -124,7 +124,10 @@ class Family:
         """Return what was found, for the attributes of a dataset."""
         modules = [name for name in dict.fromkeys(self._names) if name]
         listed = ", ".join(modules[:3]) + (f" ... {modules[-1]}" if len(modules) > 3 else "")
-        found = f"Branches of the deepest model: {listed or 'computed outside of modules'}."
+        outside = (
+            "computed outside of modules; scale_residuals needs each to be a module of its own"
+        )
+        found = f"Branches of the deepest model: {listed or outside}."
         call = self._call
         origin = f"Run on {call.origin}." if call else ""
         return {
