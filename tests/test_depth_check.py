@@ -112,7 +112,7 @@ def test_the_critical_exponent_of_a_law_is_recovered(path, critical, kind):
 
 def test_a_scan_of_exponents_finds_the_missing_factor():
     check = checked("res-3", "iid", 0.25, betas=(0.0, 0.125, 0.25, 0.375, 0.5), n_seeds=5)
-    # Over 8 seeds: 0.22 to 0.28.
+    # Over 8 seeds: 0.251 0.256 0.264 0.283 0.274 0.247 0.258 0.263.
     assert check.scanned_beta == pytest.approx(0.25, abs=0.06)
     assert check.recommendation.tau == "L^-0.25"
 
@@ -440,6 +440,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert np.mean(hits) == pytest.approx(0.99, abs=0.01)
 
 
+@pytest.mark.slow
 def test_watching_costs_less_than_half_of_a_pass():
     model, x = zoo.encoder(6, width=256, dropout=0.0), torch.randn(8, 32, 256)
     call = as_call(x)
@@ -459,7 +460,7 @@ def test_watching_costs_less_than_half_of_a_pass():
     plain()
     pairs = [(seconds(lambda: probe.read(model)), seconds(plain)) for _ in range(8)]
     watched, unwatched = (min(times) for times in zip(*pairs, strict=True))
-    # Measured: 1.15 to 1.3.
+    # Times do not belong into the ordinary suite, where other tests run at the same time.
     assert watched < 1.5 * unwatched
 
 
