@@ -86,7 +86,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 16), widths=(), n_paths=2),
+    "smoke": Config(depths=(4, 8, 32), widths=(), n_paths=2),
     "laptop": Config(),
     "paper": Config(depths=(4, 16, 64, 256, 1024), width=256, widths=(128, 512), parts=8),
 }
@@ -237,7 +237,7 @@ def _draw_against_depth(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot(depths, one[0] * depths[0] / depths, "--", color=CASES["one"].colour, linewidth=0.9)
     ax.axhline(half.mean(), linestyle="--", color=CASES["half"].colour, linewidth=0.9)
     ax.text(
-        depths[1], 0.45 * one[0] * depths[0] / depths[1], "falls like $1/L$", fontsize=7.5,
+        depths[1], 0.45 * one[0] * depths[0] / depths[1], "$1/L$", fontsize=7.5,
         ha="right", color=CASES["one"].colour,
     )  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="rate: $-$d log loss / d step")
@@ -267,6 +267,10 @@ def _draw_explanation(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot(ends, ends, "--", color="0.4", linewidth=0.9, label="rate $=2\\eta\\lambda_{\\min}$")
     ax.set(xscale="log", yscale="log", ylabel="measured rate")
     ax.set_xlabel(r"$2\eta\,\lambda_{\min}$ of the tangent kernel before training")
+    ax.text(
+        0.97, 0.05, "above the line: errors along\nlarger eigenvalues are still left",
+        fontsize=7, color="0.35", ha="right", transform=ax.transAxes,
+    )  # fmt: skip
     ax.legend(fontsize=7, loc="upper left")
 
 
