@@ -5,7 +5,6 @@ Square loss, separated inputs of norm 1, whole gradients, one learning rate for 
 tau = L^-1/2, falls like 1/L at 1/L, and leaves every bound at L^-1/4.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,35 +16,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.experiments.zhang2022._rates import CASES, draws, mean_rates, predicted
 
 CITATION = (
     "Zhang, Yu, Yi, Chen, Liu: Stabilize deep ResNet with a sharp scaling factor tau. "
     "Machine Learning (2022), arXiv:1903.07120. Global convergence of gradient descent."
 )
-
-
-@dataclass(frozen=True)
-class Case:
-    """A scaling: tau = L^-beta, or no skip connection."""
-
-    beta: float | None
-    label: str
-    colour: str
-    marker: str
-
-    def network(self, depth: int) -> dict[str, float]:
-        """Return tau and the factor of the skip connection."""
-        if self.beta is None:
-            return {"tau": math.sqrt(2), "skip": 0.0}
-        return {"tau": depth**-self.beta, "skip": 1.0}
-
-
-CASES = {
-    "half": Case(0.5, r"$\tau=L^{-1/2}$", "#08306b", "o"),
-    "one": Case(1.0, r"$\tau=1/L$", "#1b9e77", "^"),
-    "quarter": Case(0.25, r"$\tau=L^{-1/4}$", "#d95f02", "s"),
-    "feed-forward": Case(None, "feed-forward", "0.5", "D"),
-}
 
 
 @dataclass(frozen=True)
@@ -86,7 +62,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 16), widths=(), n_paths=2),
+    "smoke": Config(depths=(4, 8, 32), widths=(), n_paths=2),
     "laptop": Config(),
     "paper": Config(depths=(4, 16, 64, 256, 1024), width=256, widths=(128, 512), parts=8),
 }
@@ -160,24 +136,6 @@ def _descend(config: Config, seed: int, case: str, depth: int) -> xr.Dataset:
     )
 
 
-def _draws(dataset: xr.Dataset, name: str, case: str) -> xr.DataArray:
-    """Return the draws of all parts side by side."""
-    return dataset[name].sel(case=case).stack(draw=("part", "path"))
-
-
-def predicted(dataset: xr.Dataset, case: str) -> np.ndarray:
-    """Return the mean of 2 eta times the smallest eigenvalue at every depth."""
-    eta = float(dataset["eta"].sel(case=case).max())
-    smallest = _draws(dataset, "smallest", case).transpose("depth", "draw")
-    return 2 * eta * smallest.mean("draw").to_numpy()
-
-
-def mean_rates(dataset: xr.Dataset, case: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and half of the 95 % interval over draws at every depth; NaN if one diverged."""
-    values = _draws(dataset, "rate", case).transpose("depth", "draw").to_numpy()
-    return values.mean(axis=1), 1.96 * values.std(axis=1, ddof=1) / math.sqrt(values.shape[1])
-
-
 def draw(dataset: xr.Dataset) -> Figure:
     """Draw losses of the four scalings, fitted rates, and the kernel that explains them."""
     with limits.plots.style():
@@ -207,7 +165,7 @@ def _draw_losses(ax: Axes, dataset: xr.Dataset, case: str) -> None:
     depths = dataset["depth"].to_numpy()
     shades = plt.get_cmap("viridis")(np.linspace(0, 0.88, len(depths)))
     for depth, shade, dashes in zip(depths, shades, ("-", "--", "-.", ":", "-"), strict=False):
-        logs = _draws(dataset, "log_loss", case).sel(depth=depth)
+        logs = draws(dataset, "log_loss", case).sel(depth=depth)
         relative = np.exp((logs - logs.isel(step=0)).mean("draw", skipna=False))
         ax.plot(
             dataset["step"], relative, color=shade, linestyle=dashes, label=f"$L={depth}$"
@@ -237,7 +195,7 @@ def _draw_against_depth(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot(depths, one[0] * depths[0] / depths, "--", color=CASES["one"].colour, linewidth=0.9)
     ax.axhline(half.mean(), linestyle="--", color=CASES["half"].colour, linewidth=0.9)
     ax.text(
-        depths[1], 0.45 * one[0] * depths[0] / depths[1], "falls like $1/L$", fontsize=7.5,
+        depths[1], 0.45 * one[0] * depths[0] / depths[1], "$1/L$", fontsize=7.5,
         ha="right", color=CASES["one"].colour,
     )  # fmt: skip
     ax.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="rate: $-$d log loss / d step")
@@ -267,6 +225,10 @@ def _draw_explanation(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot(ends, ends, "--", color="0.4", linewidth=0.9, label="rate $=2\\eta\\lambda_{\\min}$")
     ax.set(xscale="log", yscale="log", ylabel="measured rate")
     ax.set_xlabel(r"$2\eta\,\lambda_{\min}$ of the tangent kernel before training")
+    ax.text(
+        0.97, 0.05, "above the line: errors along\nlarger eigenvalues are still left",
+        fontsize=7, color="0.35", ha="right", transform=ax.transAxes,
+    )  # fmt: skip
     ax.legend(fontsize=7, loc="upper left")
 
 

@@ -72,7 +72,7 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        normalised=(4, 30), unnormalised=(30,), n_draws=1, epochs=3, unnormalised_epochs=4
+        normalised=(4, 30), unnormalised=(30,), n_draws=1, epochs=6, unnormalised_epochs=4
     ),
     "laptop": Config(),
     # Needs --folder: without the files of CIFAR-10 the networks would be blocks on digits.
@@ -194,9 +194,18 @@ def _draw_depths(ax: Axes, dataset: xr.Dataset) -> None:
         depths, values = errors(dataset, "batch", scaling)
         ax.plot(depths, np.median(values, axis=1), color=colour)
         ax.plot(np.repeat(depths, values.shape[1]), values.ravel(), marker, color=colour, alpha=0.7)
-        ax.text(depths[-1], np.median(values[-1]) * 0.62, label, color=colour, ha="right", va="top")
+        ax.text(
+            depths[-1],
+            np.median(values[-1]) * (0.55 if scaling == "plain" else 2.2),
+            label,
+            color=colour,
+            ha="right",
+            va="center",
+        )
     ax.axhline(100 * dataset.attrs["chance"], linestyle="--", color="0.5", linewidth=0.8)
-    ax.set(xscale="log", yscale="log", xlabel="blocks $L$", ylabel="test error (%)", ylim=(1, 150))
+    ax.set(
+        xscale="log", yscale="log", xlabel="blocks $L$", ylabel="test error (%)", ylim=(0.7, 150)
+    )
     ax.set_xticks(depths, [str(depth) for depth in depths])
     ax.set_yticks([1, 10, 90], ["1", "10", "90"])
     ax.minorticks_off()
@@ -227,7 +236,7 @@ def _draw_epochs(ax: Axes, dataset: xr.Dataset, normalisation: str, depth: int) 
             color=colour, alpha=0.2, linewidth=0,
         )  # fmt: skip
     ax.axhline(100 * dataset.attrs["chance"], linestyle="--", color="0.5", linewidth=0.8)
-    ax.set(yscale="log", xlabel="epoch", ylim=(1, 150))
+    ax.set(yscale="log", xlabel="epoch", ylim=(0.7, 150))
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_yticks([1, 10, 90], ["1", "10", "90"])
     ax.minorticks_off()
