@@ -98,10 +98,9 @@ def test_all_published_points_are_compared():
 
 
 @pytest.mark.slow
-def test_outputs_after_ten_steps_are_known_to_one_in_ten_thousand_in_a_minute():
+def test_outputs_after_ten_steps_are_known_to_one_in_ten_thousand():
+    # 50 s on one core.
     x, y = problem.data(10)
-    solver = limits.ParticleTransport(
-        particles=2**17, nodes=4, replicates=16, tolerance=1e-5
-    )  # fmt: skip
+    solver = limits.ParticleTransport(particles=2**18, nodes=4, replicates=16, tolerance=1e-4)
     solution = solver.solve(limits.MeanODE(10), x, y, steps=10, seed=0)
     assert float(solution.standard_errors[0] + solution.depth_errors[0]) < 1e-4
