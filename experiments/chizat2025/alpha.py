@@ -41,6 +41,8 @@ class Config:
         Inputs N, for every D.
     steps, long_steps : int
         Steps after which fluctuations and the change of U are measured.
+    long_width : int
+        The D whose networks take the long way.
     n_paths : int
         Repetitions.
     """
@@ -55,6 +57,7 @@ class Config:
     n_inputs: int = 10
     steps: int = 10
     long_steps: int = 50
+    long_width: int = 10
     n_paths: int = 6
 
 
@@ -71,7 +74,7 @@ def axes(config: Config) -> Mapping[str, Sequence[float]]:
 
 
 def cost(config: Config, *, width: int, alpha: float) -> float:
-    return 20 + width
+    return (20 + width) * (config.long_steps if width == config.long_width else config.steps)
 
 
 def task(
@@ -84,10 +87,10 @@ def task(
     )
     weights = net.sample(n_paths=config.n_paths, seed=seed)
     start = weights.u.clone()
+    steps = config.long_steps if width == config.long_width else config.steps
     out = net.descend(
-        x, y, weights, steps=config.long_steps, keep=(config.steps, config.long_steps),
-        in_place=True, nonfinite="keep",
-    )  # fmt: skip
+        x, y, weights, steps=steps, keep=(config.steps,), in_place=True, nonfinite="keep"
+    )
     outputs = out.at(config.steps)
     deviations = (outputs - outputs.mean(dim=0)).square().mean(dim=(1, 2)).sqrt()
     change = (out.weights.u - start).square().mean(dim=(0, 2, 3)).sqrt()
@@ -95,15 +98,16 @@ def task(
     return xr.Dataset(
         {
             "deviation": ("path", (factor * deviations).numpy()),
-            "change": ("path", change.numpy()),
-            "loss": ("step", out.losses[[0, config.steps, config.long_steps]].mean(dim=1).numpy()),
+            # After fewer steps it is another quantity.
+            "change": ("path", np.where(steps == config.long_steps, change.numpy(), np.nan)),
+            "loss": out.losses[config.steps].mean().item(),
         },
-        coords={"step": [0, config.steps, config.long_steps]},
         attrs={
             "depth": config.depth,
             "hidden_width": config.hidden_width,
             "steps": config.steps,
             "long_steps": config.long_steps,
+            "long_width": config.long_width,
         },
     )
 
@@ -134,7 +138,9 @@ def draw(dataset: xr.Dataset) -> Figure:
             curve = published(dense, width, shape)
             left.plot(dense[valid], curve[valid], **{**DASHED, "color": colour})
             left.plot(dense[~valid], curve[~valid], color=colour, linewidth=0.7, alpha=0.5)
-            right.plot(dataset["alpha"], dataset["change"].sel(width=width).mean("path"), **look)
+            if width == settings["long_width"]:
+                moved = dataset["change"].sel(width=width).mean("path")
+                right.plot(dataset["alpha"], moved, **look)
         _finish(left, right, dense, settings)
     return figure
 
@@ -171,7 +177,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
                 bool(abs(ratio - 1).max() <= SHARE),
             )
         )
-    change = dataset["change"].sel(width=10).mean("path").to_numpy()
+    change = dataset["change"].sel(width=dataset.attrs["long_width"]).mean("path").to_numpy()
     for first, last, low, high in CHANGES:
         there = (alphas >= first) & (alphas <= last)
         if not there.any():
