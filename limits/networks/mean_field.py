@@ -143,7 +143,7 @@ class MeanFieldResNet:
         dtype: torch.dtype = torch.float64,
         device: str | torch.device = "cpu",
     ) -> MeanFieldWeights:
-        """Draw initial weights; those of a smaller L or `n_paths` are a part of a larger's."""
+        """Draw initial weights; at one seed those of a smaller L or `n_paths` are a larger's."""
         check_count(n_paths, "n_paths")
         check_dtype(dtype)
         place = checked_device(device)

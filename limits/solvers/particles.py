@@ -2,7 +2,6 @@
 
 import numpy as np
 import torch
-from scipy.special import ndtri
 from scipy.stats import qmc
 from torch import Tensor
 
@@ -50,6 +49,6 @@ def scrambled_neurons(
     sobol = qmc.Sobol(2 * width, bits=_BITS, seed=rng)  # pyright: ignore[reportCallIssue]
     # Centres of cells: a normal of a corner would be infinite.
     points = sobol.random(particles // 2) + 0.5 ** (_BITS + 1)
-    normals = torch.from_numpy(ndtri(points).T)
+    normals = torch.special.ndtri(torch.from_numpy(points)).mT
     u, v = normals[:width] * spreads[0], normals[width:] * spreads[1]
     return torch.cat([u, u], dim=1), torch.cat([v, -v], dim=1)
