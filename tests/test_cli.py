@@ -183,8 +183,8 @@ def test_the_name_may_follow_the_scale(experiments):
         (["run", "made_up", "surplus"], "Unrecognized options: surplus"),
         (["run"], "NAME"),
         (["show"], "FILE"),
-        (["frobnicate"], "run, list, show, status, export, figures, cite"),
-        ([], "run, list, show, status, export, figures, cite"),
+        (["frobnicate"], "run, list, check, check-weights, show"),
+        ([], "run, list, check, check-weights, show"),
     ],
 )
 def test_a_malformed_request_gets_a_usage_box_and_exit_status_two(
