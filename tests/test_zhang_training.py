@@ -1,11 +1,19 @@
 """Descent, training and practice of Zhang et al. at smoke scale: claims, and pictures."""
 
+import importlib
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
-from experiments.zhang2022 import descent, practice, training
 from limits.sweeps import run
+from limits.sweeps.experiment import PACKAGE, package_of_experiments
+
+package_of_experiments()
+descent, practice, training = (
+    importlib.import_module(f"{PACKAGE}.zhang2022.{name}")
+    for name in ("descent", "practice", "training")
+)
 
 MODULES = {"descent": descent, "training": training, "practice": practice}
 
