@@ -1,4 +1,4 @@
-"""Fluctuation of trained networks and feature learning against the richness alpha.
+"""Fluctuation of trained networks and feature learning against the scale alpha, large where learning is lazy.
 
 Convention of the published figure: alpha is the spread of v in units of sqrt(D), eta_u falls as
 1 / alpha^2 beyond alpha = 1. Left: standard deviation of outputs after ten steps on the published
@@ -150,7 +150,7 @@ def _finish(left: Axes, right: Axes, dense: np.ndarray, settings: Mapping[str, i
     right.plot(dense, np.minimum(3, 3 / dense), label=r"$\min(3,\,3/\alpha)$", **DASHED)
     for ax in (left, right):
         _problem.log_log(ax)
-        ax.set_xlabel(r"richness $\alpha$")
+        ax.set_xlabel(r"scale $\alpha$")
     left.set_ylabel(f"standard deviation of outputs, $k={settings['steps']}$")
     right.set_ylabel(rf"RMS change of $U$, $k={settings['long_steps']}$")
     left.legend(loc="upper left")
