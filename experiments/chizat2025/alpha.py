@@ -1,4 +1,4 @@
-"""Fluctuation of trained networks and feature learning against the scale alpha, large where learning is lazy.
+"""Fluctuation of trained networks and their learning against alpha, lazy where it is large.
 
 Convention of the published figure: alpha is the spread of v in units of sqrt(D), eta_u falls as
 1 / alpha^2 beyond alpha = 1. Left: standard deviation of outputs after ten steps on the published
