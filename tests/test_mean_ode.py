@@ -184,6 +184,17 @@ def test_wrong_requests_say_what_to_do():
         solver.solve(limits.MeanODE(5), x, y[:2], steps=1, seed=0)
     with pytest.raises(limits.ShapeError, match=r"\(input, 5\)"):
         solver.solve(limits.MeanODE(5), x[:, :3], y, steps=1, seed=0)
+    bad = x.clone()
+    bad[1, 2] = torch.nan
+    for pair, kind, remedy in (
+        ((bad, y), limits.NonFiniteStateError, "x has NaN or infinite entries. Clean the data"),
+        ((x, bad / 0), limits.NonFiniteStateError, "targets has NaN or infinite entries"),
+        ((x.float(), y), limits.DTypeError, r"Use targets\.to\(x\)"),
+        ((x, y.float()), limits.DTypeError, r"Use targets\.to\(x\)"),
+        ((x.long(), y), limits.DTypeError, r"Use x\.double\(\)"),
+    ):
+        with pytest.raises(kind, match=remedy):
+            solver.solve(limits.MeanODE(5), *pair, steps=1, seed=0)
     solution = solver.solve(limits.MeanODE(5), x, y, steps=1, seed=0)
     with pytest.raises(limits.LimitsError, match="not kept"):
         solution.at(0)
