@@ -73,6 +73,13 @@ def test_numbers_that_are_missing_or_wide_do_not_pass(finished):
         assert not verdict.passed
 
 
+def test_an_exponent_that_is_missing_fails_whatever_its_interval(monkeypatch):
+    shape = EXPERIMENTS["shape"]
+    found = np.array([[1 / 3, np.nan], [0.32, -0.17], [0.35, -0.16]])
+    monkeypatch.setattr(shape, "slopes", lambda _: found)
+    assert [each.passed for each in shape.check(xr.Dataset())] == [True, False]
+
+
 def test_borders_have_the_exponents_of_their_phases():
     phases = EXPERIMENTS["phases"]
     sizes, tried = 2.0 ** np.arange(4, 17), np.logspace(-5, 1, 400)
