@@ -5,6 +5,7 @@ import importlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
 from limits.sweeps import run
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
@@ -12,7 +13,7 @@ from limits.sweeps.experiment import PACKAGE, package_of_experiments
 package_of_experiments()
 NAMES = ("digits", "large_width", "phases", "shape")
 EXPERIMENTS = {name: importlib.import_module(f"{PACKAGE}.chizat2025.{name}") for name in NAMES}
-COUNTS = {"phases": 4, "large_width": 5, "shape": 3, "digits": 4}
+COUNTS = {"phases": 5, "large_width": 5, "shape": 2, "digits": 4}
 
 
 @pytest.fixture(scope="module", params=sorted(EXPERIMENTS))
@@ -55,6 +56,42 @@ def test_the_checks_notice_wrong_numbers(finished):
         broken["own_error"] = broken["own_error"] + 1
         broken["accuracy"][:] = 0.1
     assert not any(each.passed for each in module.check(broken))
+
+
+def test_numbers_that_are_missing_or_wide_do_not_pass(finished):
+    name, module, dataset = finished
+    broken = dataset.copy(deep=True)
+    if name == "shape":
+        # As good at every D: no optimum.
+        broken["square"] = broken["square"] * 0 + 1
+        assert not any(each.passed for each in module.check(broken))
+    if name == "large_width":
+        middle = broken["output"].mean("net")
+        broken["output"] = middle + 10 * (broken["output"] - middle)
+        verdict = module.check(broken)[1]
+        assert verdict.measured.startswith("at most 0.")
+        assert not verdict.passed
+
+
+def test_an_exponent_that_is_missing_fails_whatever_its_interval(monkeypatch):
+    shape = EXPERIMENTS["shape"]
+    found = np.array([[1 / 3, np.nan], [0.32, -0.17], [0.35, -0.16]])
+    monkeypatch.setattr(shape, "slopes", lambda _: found)
+    assert [each.passed for each in shape.check(xr.Dataset())] == [True, False]
+
+
+def test_borders_have_the_exponents_of_their_phases():
+    phases = EXPERIMENTS["phases"]
+    sizes, tried = 2.0 ** np.arange(4, 17), np.logspace(-5, 1, 400)
+    alpha = tried * sizes[:, None] / 10**0.5
+    random = tried * sizes[:, None] ** 0.5
+    index = np.select([random > 5, random > 0.5, alpha > 3.3, alpha > 0.3], [4, 3, 2, 1])
+    made = xr.Dataset({"phase": (("size", "scale"), index)}, coords={"size": sizes, "scale": tried})
+    found = phases.borders(made)
+    expected = {"complete": -1, "lazy": -1, "random": -0.5, "explosive": -0.5}
+    assert found == pytest.approx(expected, abs=0.01)
+    made["phase"][:] = 1
+    assert all(np.isnan(each) for each in phases.borders(made).values())
 
 
 def test_the_best_shape_of_exact_errors_is_found():

@@ -16,8 +16,9 @@ def test_bias_and_fluctuation_are_recovered_with_intervals_that_cover():
             inside[i] += found[1] <= exact <= found[2]
         widths.append(split.fluctuation[2] - split.fluctuation[1])
         assert abs(split.bias[0] - 0.3) < 0.1
-    # Independent entries: 20 x 200 numbers; resampling twenty repetitions is a little too short.
-    assert inside.min() >= 70
+    # 90 to 97 over 8 seeds. Resampling few repetitions is a little too short: of 400 trials 94 and
+    # 94 % are inside at twenty repetitions, 94 and 92 % at ten, 94 and 90 % at five.
+    assert inside.min() >= 88
     assert np.median(widths) < 0.1
 
 

@@ -154,6 +154,15 @@ def test_orthogonal_embeddings_are_orthogonal_and_of_the_norm_of_gaussian_ones()
     assert net.read(net(torch.eye(3).double(), weights).terminal, weights).shape == (4, 3, 2)
 
 
+def test_draws_with_other_embeddings_have_other_names():
+    shapes = ({}, {"features": 3, "outputs": 2}, {"features": 3, "outputs": 1})
+    kinds = [limits.MeanFieldResNet(12, 2, depth=2, **shape) for shape in shapes]
+    kinds.append(
+        limits.MeanFieldResNet(12, 2, depth=2, features=3, outputs=1, embeddings="orthogonal")
+    )
+    assert len({net.sample(n_paths=1, seed=0).tag for net in kinds}) == len(kinds)
+
+
 def test_initial_fluctuation_is_the_exact_one():
     # The output is x plus a mean of L M independent v tanh(u.h / D), up to 1 / L.
     net = limits.MeanFieldResNet(10, 64, depth=16)

@@ -162,6 +162,21 @@ def test_the_stated_error_is_true_in_seventeen_of_twenty_cases():
     assert np.median(ratios) > 0.2
 
 
+def test_where_nodes_are_too_few_the_stated_error_is_that_of_depth():
+    x, y = normal_inputs(2, 4, 4)
+    limit = limits.MeanODE(4, alpha=2.0)
+    rough, fine = (
+        limits.ParticleTransport(particles=2048, nodes=nodes, replicates=4).solve(
+            limit, x, y, steps=3, seed=0
+        )
+        for nodes in (1, 6)
+    )
+    # 0.076, of which two standard errors of the particles are 0.007.
+    gap = rms(rough.at(3) - fine.at(3))
+    assert 4 * 2 * float(rough.standard_errors[-1]) < gap
+    assert 0.7 * rough.error_at(3) < gap < rough.error_at(3)
+
+
 def test_numbers_depend_on_the_seed_alone_and_replicates_differ():
     x, y = normal_inputs(2, 4, 5)
     solver = limits.ParticleTransport(particles=64, nodes=3, replicates=3)
@@ -184,6 +199,17 @@ def test_wrong_requests_say_what_to_do():
         solver.solve(limits.MeanODE(5), x, y[:2], steps=1, seed=0)
     with pytest.raises(limits.ShapeError, match=r"\(input, 5\)"):
         solver.solve(limits.MeanODE(5), x[:, :3], y, steps=1, seed=0)
+    bad = x.clone()
+    bad[1, 2] = torch.nan
+    for pair, kind, remedy in (
+        ((bad, y), limits.NonFiniteStateError, "x has NaN or infinite entries. Clean the data"),
+        ((x, bad / 0), limits.NonFiniteStateError, "targets has NaN or infinite entries"),
+        ((x.float(), y), limits.DTypeError, r"Use targets\.to\(x\)"),
+        ((x, y.float()), limits.DTypeError, r"Use targets\.to\(x\)"),
+        ((x.long(), y), limits.DTypeError, r"Use x\.double\(\)"),
+    ):
+        with pytest.raises(kind, match=remedy):
+            solver.solve(limits.MeanODE(5), *pair, steps=1, seed=0)
     solution = solver.solve(limits.MeanODE(5), x, y, steps=1, seed=0)
     with pytest.raises(limits.LimitsError, match="not kept"):
         solution.at(0)

@@ -71,3 +71,10 @@ def test_phases_of_numbers():
 def test_one_path_is_refused_with_the_remedy():
     with pytest.raises(LimitsError, match="Use 8"):
         training_phase(network(1.0), X, Y, n_paths=1, seed=0)
+
+
+def test_rates_of_the_other_convention_are_refused_with_the_remedy():
+    with pytest.raises(LimitsError, match=r'alpha=0.01, convention="initialisation"'):
+        training_phase(network(0.01, convention="residual"), X, Y, n_paths=4, seed=0)
+    asked = network(0.01, convention="initialisation")
+    assert training_phase(asked, X, Y, n_paths=4, seed=0).phase == "vanishing"

@@ -267,8 +267,12 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     accuracy = float(limit["accuracy"].isel(path=0))
     own = float(dataset["own_error"].max())
     return (
-        limits.Verdict.of_order(
-            "outputs close in on the limit's with L M", fitted, 0.5, margin=0.05, widest=0.15
+        limits.Verdict(
+            "outputs close in on the limit's with L M",
+            "0.5 within 0.05 of an interval narrower than 0.15",
+            f"order {fitted.value:.3f} [{fitted.low:.3f}, {fitted.high:.3f}], "
+            f"L M = {sizes[0]}-{sizes[-1]}",
+            fitted.agrees_with(0.5, margin=0.05, widest=0.15),
         ),
         limits.Verdict(
             "loss curves close in on the limit's",
@@ -286,6 +290,6 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             "the limit is known better than the nearest network",
             "stated error of its outputs below half of that distance",
             f"{own:.1e} against {root[-1]:.1e}",
-            own < root[-1] / 2,
+            bool(own < root[-1] / 2),
         ),
     )

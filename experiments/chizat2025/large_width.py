@@ -258,11 +258,9 @@ def _draw_scan(ax: Axes, dataset: xr.Dataset, scan: str, part: str, order: float
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     """Judge the example and the three slopes."""
     part = dataset.sel(scan="outputs")
-    limit = part["limit"].to_numpy()
-    nets = part["output"].to_numpy()
-    distances = np.abs(nets.mean(axis=1) - limit)[1:] / (
-        nets.std(axis=1, ddof=1)[1:] / nets.shape[1] ** 0.5
-    )
+    limit, nets = (part[name].to_numpy() for name in ("limit", "output"))
+    spread = nets.std(axis=1, ddof=1)[1:] / nets.shape[1] ** 0.5
+    distances = np.abs(nets.mean(axis=1) - limit)[1:] / spread
     verdicts = [
         limits.Verdict(
             "outputs of the limit on the published example",
@@ -272,28 +270,31 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
         ),
         limits.Verdict(
             "networks with orthogonal embeddings scatter around it",
-            "mean within 3 standard errors",
-            f"at most {distances.max():.1f}, {nets.shape[1]} networks",
-            bool(distances.max() <= 3),
+            "mean within 3 standard errors, and these below 0.005",
+            f"at most {distances.max():.1f}, of up to {spread.max():.4f}, {nets.shape[1]} networks",
+            bool(distances.max() <= 3 and spread.max() < 0.005),
         ),
     ]
     claims = {
-        "depth": "bias of outputs", "size": "error of hidden states",
-        "dimension": "error of Gaussian embeddings",
-    }  # fmt: skip
+        "depth": ("L", f"bias of outputs after 1 step at D = {dataset.attrs['bias_dimension']}"),
+        "size": ("L M", f"error of hidden states after {dataset.attrs['steps']} steps"),
+        "dimension": ("D", "error of Gaussian embeddings"),
+    }
     for scan, name, order, widest in (
         ("depth", "bias", -1.0, 0.4),
         ("size", "all", -0.5, 0.1),
         ("dimension", "embedding", -0.5, 0.3),
     ):
         value, error, _ = slope(dataset, scan, name)
-        near = abs(value - order) <= 1.96 * error + 0.03
+        x, (symbol, claim) = curve(dataset, scan, name)[0], claims[scan]
+        off = abs(value - order) - 1.96 * error
+        aside = f"; {order:g} lies {off:.3f} outside" if off > 0 else ""
         verdicts.append(
             limits.Verdict(
-                f"{claims[scan]} against {scan}",
+                f"{claim} against {scan}",
                 f"slope {order:g} within 0.03 of an interval narrower than {widest:g}",
-                f"{value:.3f} ± {1.96 * error:.3f}",
-                near and 2 * 1.96 * error < widest,
+                f"{value:.3f} ± {1.96 * error:.3f}, {symbol} = {x[0]:g}-{x[-1]:g}{aside}",
+                off <= 0.03 and 2 * 1.96 * error < widest,
             )
         )
     return tuple(verdicts)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from torch import Tensor
 
 from limits.activations import Activation
-from limits.exceptions import ShapeError
+from limits.exceptions import DTypeError, NonFiniteStateError, ShapeError
 from limits.networks import MeanFieldResNet, MeanFieldWeights
 from limits.networks.mean_field_scaling import Convention, MeanFieldScaling
 
@@ -15,7 +15,7 @@ __all__ = ["MeanODE"]
 class MeanODE:
     """dh/ds = alpha E[v s(u.h/D)], with a law of neurons (u, v) at every s that descends.
 
-    The gradient b of the loss |y - target|^2 / (2 N D) solves
+    The gradient b of the loss |y - target|^2 / (2 N D), or / (2 N) with embeddings, solves
     db/ds = -(alpha/D) E[u s'(u.h/D) (v.b)] backwards from b(1). At step 0 neurons are Gaussian
     and independent of s; in a step each one moves as it would in a network: u by
     -eta_u (eta/alpha) h s'(p) (v.b) and v by -eta_v D (eta/alpha) b s(p), p = u.h/D, with h and
@@ -108,12 +108,17 @@ class MeanODE:
         return pulled / (error.shape[-2] * self.embedding_dim)
 
     def check_targets(self, targets: Tensor, x: Tensor) -> None:
-        """Raise unless there is one target of the right length for every input."""
+        """Raise unless every input, which `start` has checked, has a target of its kind."""
         length = self.embedding_dim if self.readout is None else self.readout.shape[-1]
         self._check(targets, length, "targets")
         if len(targets) != len(x):
             raise ShapeError(
                 f"there are {len(x)} inputs and {len(targets)} targets. Pass one per input."
+            )
+        if targets.dtype != x.dtype or targets.device != x.device:
+            raise DTypeError(
+                f"targets are {targets.dtype} on {targets.device}, x is {x.dtype} on {x.device}. "
+                "Use targets.to(x)."
             )
 
     def _set_embeddings(self, embedding: Tensor | None, readout: Tensor | None) -> None:
@@ -134,8 +139,12 @@ class MeanODE:
         if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != length:
             found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ShapeError(f"{name} must have shape (input, {length}), found {found}.")
+        if not x.is_floating_point():
+            raise DTypeError(f"{name} is {x.dtype}, not a floating type. Use {name}.double().")
+        if not bool(x.isfinite().all()):
+            raise NonFiniteStateError(f"{name} has NaN or infinite entries. Clean the data first.")
         if self.embedding is not None and x.dtype != self.embedding.dtype:
-            raise ShapeError(
+            raise DTypeError(
                 f"{name} is {x.dtype}, the embedding is {self.embedding.dtype}. Use "
                 f"{name}.to({self.embedding.dtype})."
             )

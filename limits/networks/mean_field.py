@@ -36,11 +36,11 @@ __all__ = ["MeanFieldResNet"]
 class MeanFieldResNet:
     """h^l = h^(l-1) + alpha/(L M) sum_j v_j s(u_j.h^(l-1) / D): depth L, hidden width M.
 
-    u has entries N(0, sigma_u^2 D), v has N(0, sigma_v^2 D), so that a block has the residual
-    scale alpha sqrt(D) / (L M). Gradient descent on |y - target|^2 / (2 N D), N inputs, moves
-    u by -eta_u (eta/alpha) h s'(p) (v.b) and v by -eta_v D (eta/alpha) b s(p), p = u.h/D and b
-    the gradient at the layer's output: the raw learning rate is eta L M D / alpha^2. As L and M
-    grow the whole training converges to that of `limits.MeanODE`.
+    u has entries N(0, sigma_u^2 D), v has N(0, sigma_v^2 D): a block has the residual scale
+    alpha sqrt(D) / (L M). Gradient descent on |y - target|^2 / (2 N D), N inputs, or / (2 N) with
+    embeddings, moves u by -eta_u (eta/alpha) h s'(p) (v.b) and v by -eta_v D (eta/alpha) b s(p),
+    p = u.h/D and b the gradient at the layer's output: raw learning rates eta_u, and eta_v, times
+    eta L M D / alpha^2. As L and M grow the whole training converges to that of `limits.MeanODE`.
 
     alpha has two conventions. ``"residual"`` is the above. ``"initialisation"`` writes alpha
     into v: residual factor 1/(L M), v with entries N(0, alpha^2 sigma_v^2 D), no alpha in the
@@ -160,7 +160,8 @@ class MeanFieldResNet:
                 (n_paths, self.features, width, self.outputs), self.embeddings,
                 dtype=dtype, device=place,
             )  # fmt: skip
-        key = f"mean-field:{seed}:{shape}:{self.scaling.spreads}:{self.embeddings}"
+        frozen = (self.features, self.outputs, self.embeddings)
+        key = f"mean-field:{seed}:{shape}:{self.scaling.spreads}:{frozen}"
         tag = hashlib.shake_128(key.encode()).hexdigest(4)
         return MeanFieldWeights(u, v, embedding, readout, tag)
 
@@ -256,7 +257,8 @@ class MeanFieldResNet:
         steps : int
             Number k of steps.
         learning_rate : float
-            eta; the raw rate of u and v is eta eta_u L M D / alpha^2.
+            eta; the raw rate of u is eta eta_u L M D / alpha^2, that of v has eta_v for eta_u;
+            no alpha^2 under the convention ``"initialisation"``.
         keep : sequence of int, optional
             Steps whose outputs are returned; the last one when left out.
         track : sequence of int
@@ -274,8 +276,7 @@ class MeanFieldResNet:
         wanted = checked_steps(steps, keep)
         check_choice(nonfinite, "nonfinite", Nonfinite)
         self._check_weights(weights)
-        outputs = weights.width if self.outputs is None else self.outputs
-        goal = as_batch(targets, weights, outputs, "targets")
+        goal = as_batch(targets, weights, self.outputs or weights.width, "targets")
         h0 = self._embed(x, weights)
         check_pairs(h0, goal)
         start = weights if in_place else weights.clone()
@@ -287,8 +288,7 @@ class MeanFieldResNet:
         return out
 
     def _embed(self, x: Tensor, weights: MeanFieldWeights) -> Tensor:
-        length = weights.width if self.features is None else self.features
-        states = as_batch(x, weights, length, "x")
+        states = as_batch(x, weights, self.features or weights.width, "x")
         return states if weights.embedding is None else torch.bmm(states, weights.embedding)
 
     def _check_weights(self, weights: MeanFieldWeights) -> None:

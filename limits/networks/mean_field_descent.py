@@ -22,7 +22,8 @@ class MeanFieldDescent:
     ----------
     losses : Tensor
         Mean square error over inputs and outputs before step 0, 1, ..., shape ``(step, path)``.
-        Half of it, times the number of outputs over D, is what is differentiated.
+        What is differentiated is half of it, times the number of outputs where there are
+        embeddings.
     steps : tuple of int
         The steps whose outputs were kept.
     outputs : Tensor
@@ -138,7 +139,11 @@ class Descender:
             b = below
 
     def slope(self, outputs: Tensor) -> Tensor:
-        """Return b at the last layer: the gradient of |y - target|^2 / (2 N D)."""
+        """Return b at the last layer, dLoss/dh^L.
+
+        The loss is |y - target|^2 / (2 N D), or / (2 N) with embeddings: y = W_U^T h / D brings
+        the other D.
+        """
         error = outputs - self.targets
         readout = self.weights.readout
         b = error if readout is None else torch.bmm(error, readout.mT)

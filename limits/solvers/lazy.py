@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits.activations import Activation, as_activation
-from limits.equations.neural_tangent import TangentKernel
+from limits.equations.neural_tangent import TangentKernel, check_smooth
 from limits.parallel import Progress, Ticker
 from limits.paths.base import check_count, check_positive
 from limits.solvers.picard import Picard
@@ -44,6 +44,18 @@ class LazyLimit:
     nodes : int
         Points in layer time.
 
+    Raises
+    ------
+    LimitsError
+        If the activation has kinks, as "relu". Use "tanh" or "gelu".
+
+    Notes
+    -----
+    The k-th step asks for nodes k N^2 averages over two normal variables, N inputs, on a grid
+    of q^2 points; q is 33 and more, in proportion to sigma_u |h| / D^(1/2), 113 at 4. Time is
+    proportional to nodes k N^2 q^2; memory is 2^19 points at a time for the grid and, for all
+    pairs, a few arrays (node, past, now) of nodes k N^2 numbers.
+
     References
     ----------
     Chizat, "The hidden width of deep ResNets", arXiv:2509.10167 (2025), Section 3 (lazy limit).
@@ -67,6 +79,7 @@ class LazyLimit:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_s", as_activation(self.activation))
+        check_smooth(self._s)
         for name in ("sigma_u", "sigma_v", "eta_u", "eta_v"):
             check_positive(getattr(self, name), name, 1.0)
 
@@ -97,7 +110,8 @@ class LazyLimit:
         ShapeError
             If shapes do not fit each other.
         SolverError
-            If the training diverges. Lower the learning rate.
+            If the training diverges, or states grow too large for the averages over neurons.
+            Lower the learning rate.
         """
         span = Span.of(inputs, targets, embeddings=self.embeddings)
         check_count(steps, "steps")

@@ -24,6 +24,8 @@ class MeanODESolution:
         What was solved.
     losses : Tensor
         Mean square error over inputs and outputs before step 0, 1, ..., shape ``(step,)``.
+        What is differentiated is half of it, times the number of outputs where there are
+        embeddings.
     steps : tuple of int
         The steps whose outputs were kept.
     replicates : Tensor
@@ -93,7 +95,7 @@ class MeanODESolution:
         return self.h0 + torch.einsum("tj,jnd->tnd", ahead, self.fields[step])
 
     def gradients(self, step: int, times: Tensor) -> Tensor:
-        """Return b(s), N D times the loss's gradient over N D, ``(time, input, width)``."""
+        """Return b(s) = dLoss/dh(s) before a step, shape ``(time, input, width)``."""
         self._check_states()
         behind = (self.scheme.weights - self.scheme.integrals(times)).to(self.h0)
         terminal = self.states(step, torch.ones(1))[0]

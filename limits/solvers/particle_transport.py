@@ -119,14 +119,17 @@ class ParticleTransport:
 
         Raises
         ------
+        ShapeError, DTypeError
+            If the data do not fit the limit, or each other.
         NonFiniteStateError
-            If the loss overflows.
+            If the data hold NaN or infinite entries, or the loss overflows: lower the rate.
         SolverError
             If the collocation equations are not solved to the tolerance.
         """
         wanted = checked_steps(steps, keep)
+        h0 = limit.start(x)
         limit.check_targets(targets, x)
-        task = _Task(limit, limit.start(x), targets, limit.scaling.rule(learning_rate), steps)
+        task = _Task(limit, h0, targets, limit.scaling.rule(learning_rate), steps)
         stream = Stream(seed, f"mean-ode/D={limit.embedding_dim}")
         size = max(1, min(self.replicates, _TOGETHER // self.particles))
         groups = [(i, min(size, self.replicates - i)) for i in range(0, self.replicates, size)]

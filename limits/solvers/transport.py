@@ -179,9 +179,9 @@ class Transport:
             if change * ratio / (1 - ratio) <= tolerance or not change < float("inf"):
                 return
             # Given the particles, sets and inputs do not know of each other.
-            mixed = mixing(
-                *(each.movedim(0, 2).flatten(0, 1).flatten(1) for each in (before, values))
-            )
+            # At one node flattening copies nothing, and the mixing remembers what it is given.
+            pair = before, values.clone()
+            mixed = mixing(*(each.movedim(0, 2).flatten(0, 1).flatten(1) for each in pair))
             values.copy_(mixed.view(*values.shape[1:3], len(values), -1).movedim(2, 0))
             last = change
         raise SolverError(

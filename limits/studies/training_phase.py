@@ -98,7 +98,7 @@ def training_phase(
     Parameters
     ----------
     net : MeanFieldResNet
-        The network.
+        The network, of the convention ``"initialisation"``: rates differ in the other one.
     inputs, targets : Tensor
         Data of order-one entries, shape ``(input, features)`` and ``(input, outputs)``.
     n_paths : int
@@ -110,6 +110,13 @@ def training_phase(
     -------
     TrainingPhase
         The phase, what was measured, and the name of the regime used elsewhere in the library.
+
+    Raises
+    ------
+    LimitsError
+        If there are fewer than two paths, or the network is of the convention ``"residual"``,
+        in whose rates u moves the further the smaller alpha is. Build the network with
+        ``convention="initialisation"``.
 
     References
     ----------
@@ -126,6 +133,13 @@ def training_phase(
     check_count(n_paths, "n_paths")
     if n_paths < 2:
         raise LimitsError("a fluctuation needs at least two paths, found n_paths=1. Use 8.")
+    if net.scaling.convention != "initialisation":
+        raise LimitsError(
+            'the phases are those of the learning rates of convention="initialisation", found '
+            f'convention="{net.scaling.convention}". Use MeanFieldResNet(..., '
+            f'alpha={net.scaling.alpha:g}, convention="initialisation"), which draws the same '
+            "functions."
+        )
     weights = net.sample(n_paths=n_paths, seed=seed, dtype=inputs.dtype)
     out = net(inputs, weights)
     start, end = out.values[0], out.terminal
