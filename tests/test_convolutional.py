@@ -1,6 +1,7 @@
 """Convolutional ResNets: the published sizes, blocks, recipes, and files of CIFAR-10."""
 
 import copy
+import importlib
 import io
 from dataclasses import replace
 
@@ -9,10 +10,13 @@ import pytest
 import torch
 
 import limits
-from experiments.zhang2022 import practice
 from limits.networks.convolutional import _Block
 from limits.studies.batches import epoch_order
 from limits.studies.classifier import Augmentation
+from limits.sweeps.experiment import PACKAGE, package_of_experiments
+
+package_of_experiments()
+practice = importlib.import_module(f"{PACKAGE}.zhang2022.practice")
 
 
 def parameters(model):
