@@ -63,7 +63,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 32), widths=(), n_paths=2),
+    "smoke": Config(depths=(4, 8, 32), widths=(), eta=8e-4, steps=100, parts=2),
     "laptop": Config(),
     "paper": Config(depths=(4, 16, 64, 256, 1024), width=256, widths=(128, 512), parts=8),
 }

@@ -80,7 +80,8 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        normalised=(4, 30), unnormalised=(30,), n_draws=1, epochs=6, unnormalised_epochs=4
+        normalised=(4, 30), unnormalised=(30,), n_draws=1, channels=4, epochs=4,
+        unnormalised_epochs=2,
     ),
     "laptop": Config(),
     # Needs --folder: without the files of CIFAR-10 the networks would be blocks on digits.

@@ -72,7 +72,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 16, 256), width=64, n_paths=1),
+    "smoke": Config(depths=(4, 16, 128), width=64, n_paths=1),
     "laptop": Config(),
     "paper": Config(depths=(4, 16, 64, 256, 1024), width=512, n_paths=5),
 }
