@@ -1,5 +1,8 @@
 """Convolutional ResNets: the published sizes, blocks, recipes, and files of CIFAR-10."""
 
+import copy
+import importlib
+import io
 from dataclasses import replace
 
 import numpy as np
@@ -7,10 +10,13 @@ import pytest
 import torch
 
 import limits
-from experiments.zhang2022 import practice
 from limits.networks.convolutional import _Block
 from limits.studies.batches import epoch_order
 from limits.studies.classifier import Augmentation
+from limits.sweeps.experiment import PACKAGE, package_of_experiments
+
+package_of_experiments()
+practice = importlib.import_module(f"{PACKAGE}.zhang2022.practice")
 
 
 def parameters(model):
@@ -65,9 +71,26 @@ def test_tau_multiplies_the_branch(normalised):
     assert not torch.allclose(wanted, torch.relu(h), atol=1e-2)
 
 
-def test_the_gradient_of_the_shared_tau_is_divided_by_the_depth():
+def through_a_file(net):
+    buffer = io.BytesIO()
+    torch.save(net, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=False)
+
+
+def through_a_state_dict(net):
+    other = small("none", tau=0.1, seed=1).double()
+    other.load_state_dict(net.state_dict())
+    return other
+
+
+@pytest.mark.parametrize(
+    "copied", [lambda net: net, copy.deepcopy, through_a_file, through_a_state_dict]
+)
+def test_the_gradient_of_the_shared_tau_is_divided_by_the_depth(copied):
     net = small("none", tau=0.5).double()
     torch.nn.init.normal_(net.classifier.weight, generator=torch.Generator().manual_seed(0))
+    net = copied(net)
     x = torch.rand(5, 64, generator=torch.Generator().manual_seed(1)).double()
     net(x).square().sum().backward()
     found, step = float(net.tau.grad), 1e-6

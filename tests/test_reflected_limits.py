@@ -144,7 +144,9 @@ def test_width_one_is_geometric_brownian_motion():
     assert limits.strong_error(NET(h0, sample), exact).value < 0.05
 
 
-@pytest.mark.parametrize(("form", "coefficient"), [("path", 1.0), ("law", 1.5)])
+@pytest.mark.parametrize(
+    ("form", "coefficient"), [pytest.param("path", 1.0, marks=pytest.mark.slow), ("law", 1.5)]
+)
 def test_the_log_of_the_norm_is_normal(form, coefficient):
     """After an extrapolation in L^-1/2 over depths 128, 512 and 2048.
 

@@ -5,16 +5,16 @@ import importlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 
 from limits.sweeps import run
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
 
 package_of_experiments()
-descent, practice, training = (
+descent, training, practice = (
     importlib.import_module(f"{PACKAGE}.zhang2022.{name}")
-    for name in ("descent", "practice", "training")
+    for name in ("descent", "training", "practice")
 )
-
 MODULES = {"descent": descent, "training": training, "practice": practice}
 
 
@@ -62,6 +62,58 @@ def test_the_check_of_practice_notices_exchanged_networks(datasets):
         for value in ("last_error", "diverged_at"):
             broken[value].loc[{"network": name}] = source[value]
     assert [each.passed for each in practice.check(broken)] == [False] * 4
+
+
+PUBLISHED = {
+    "batch/plain": (8.07, 7.39, 6.73, 6.61, 6.92),
+    "batch/tau": (7.89, 7.16, 6.17, 5.83, 5.01),
+    "none/plain": (9.0,),
+    "none/tau": (8.0,),
+}
+"""Per cent on CIFAR-10 at 20 to 110 layers and at 1202, as the paper has them; none made up."""
+
+
+def on_cifar10(**changes):
+    layers, values = (20, 32, 44, 110, 1202), {}
+    for kind, found in (PUBLISHED | changes).items():
+        values |= {f"{kind}/{depth}": each for depth, each in zip(layers, found, strict=False)}
+    last = np.array(list(values.values()))[:, None] / 100
+    shape = ("network", "draw")
+    return xr.Dataset(
+        {
+            "last_error": (shape, last),
+            "error": ((*shape, "epoch"), np.stack([2 * last, last], axis=-1)),
+            "diverged_at": (shape, np.full(last.shape, -1)),
+        },
+        coords={"network": list(values), "epoch": [1, 2]},
+        attrs={"data": "CIFAR-10", "chance": 0.9},
+    )
+
+
+def test_the_check_of_practice_takes_the_published_errors_and_not_their_opposite():
+    assert [each.passed for each in practice.check(on_cifar10())] == [True] * 3
+    worse = on_cifar10(**{"batch/tau": (7.89, 7.16, 6.17, 6.62, 5.01)})
+    assert [each.passed for each in practice.check(worse)] == [False, True, True]
+    even = on_cifar10(**{"batch/tau": (7.89, 7.16, 6.17, 5.83, 6.80)})
+    assert [each.passed for each in practice.check(even)] == [True, False, True]
+
+
+def test_published_networks_are_named_by_layers():
+    figure = practice.draw(on_cifar10())
+    assert figure.axes[0].get_xlabel() == "layers $6n+2$"
+    assert figure.axes[1].get_title().endswith("1202 layers")
+    plt.close(figure)
+
+
+def test_the_epoch_of_a_divergence_is_that_of_the_numbers():
+    dataset = on_cifar10()
+    dataset["error"].loc[{"network": "none/tau/20", "epoch": 2}] = np.nan
+    dataset["diverged_at"].loc[{"network": "none/tau/20"}] = 400
+    figure = practice.draw(dataset)
+    assert [each.get_text() for each in figure.axes[2].texts] == [
+        "$\\tau=L^{-1/2}$: 1 of 1\ndiverged by epoch 2"
+    ]
+    plt.close(figure)
 
 
 def test_the_mean_rate_is_that_of_all_draws_of_all_parts(datasets):

@@ -92,9 +92,9 @@ class AnalysedEnsemble:
             )
         sample = path.sample(depth=depth, n_paths=n_paths, seed=seed, dtype=dtype, device=device)
         self.depth, self.width, self.tau, self.skip = depth, path.width, tau, skip
-        # Rows are inputs, so a layer is h -> relu(h M) with M = s I + tau W^T.
-        self._layers = sample.layer_weights.mT.contiguous().mul_(tau)
-        self._layers.diagonal(dim1=-2, dim2=-1).add_(skip)
+        # Rows are inputs, so W is held transposed. It is held by itself: in s I + tau W steps of
+        # size rate tau^2 would be lost to rounding beside the identity.
+        self._layers = sample.layer_weights.mT.clone(memory_format=torch.contiguous_format)
         self._embedding = _frozen(
             "embedding", (features, self.width), 2 / self.width, n_paths, seed
         ).to(self._layers)
@@ -109,8 +109,7 @@ class AnalysedEnsemble:
     @property
     def weights(self) -> Tensor:
         """A copy of the W_l as they are now, shape ``(layer, path, width, width)``."""
-        eye = torch.eye(self.width, dtype=self._layers.dtype, device=self._layers.device)
-        return (self._layers - self.skip * eye).mT / self.tau
+        return self._layers.mT.clone()
 
     @property
     def embedding(self) -> Tensor:
@@ -156,7 +155,7 @@ class AnalysedEnsemble:
         h = torch.matmul(inputs.to(self._layers), self._embedding).clamp_min_(0)
         self._states = [h]
         for layer in self._layers.unbind():
-            h = torch.bmm(h, layer).clamp_min_(0)
+            h = self._residual(h, layer).clamp_min_(0)
             self._states.append(h)
         return torch.bmm(h, self._readout)
 
@@ -185,9 +184,8 @@ class AnalysedEnsemble:
         for layer in range(self.depth - 1, -1, -1):
             q = torch.ops.aten.threshold_backward(p, states.pop(), 0)
             weights = self._layers[layer]
-            p = torch.bmm(q, weights.mT)
-            # d Loss / d M = h^T q, and M moves by tau times what W moves by.
-            weights.baddbmm_(states[-1].mT, q, alpha=-rate * self.tau**2)
+            p = self._residual(q, weights.mT)
+            weights.baddbmm_(states[-1].mT, q, alpha=-rate * self.tau)
 
     def tangent_kernel(self, inputs: Tensor) -> Tensor:
         """Return the Gram matrix of the outputs' gradients by all W_l.
@@ -220,11 +218,14 @@ class AnalysedEnsemble:
         for layer in range(self.depth - 1, -1, -1):
             mask = (states.pop() > 0).to(p.dtype).repeat_interleave(n_outputs, dim=1)
             q = p * mask
-            p = torch.bmm(q, self._layers[layer].mT)
+            p = self._residual(q, self._layers[layer].mT)
             inner = torch.bmm(states[-1], states[-1].mT)
             spread = inner.repeat_interleave(n_outputs, 1).repeat_interleave(n_outputs, 2)
             kernel.addcmul_(spread, torch.bmm(q, q.mT), value=self.tau**2)
         return kernel
+
+    def _residual(self, rows: Tensor, weights: Tensor) -> Tensor:
+        return torch.baddbmm(rows, rows, weights, beta=self.skip, alpha=self.tau)
 
 
 def _frozen(name: str, shape: tuple[int, int], variance: float, n_paths: int, seed: int) -> Tensor:

@@ -23,8 +23,8 @@ class ConvResNet(torch.nn.Module):
     """Stages of blocks h <- relu(S h + tau F(h)) between a convolution and a linear classifier.
 
     With batch normalisation F is conv, BN, relu, conv, BN. Without it, F is conv, relu, conv with
-    a trained scalar bias before each of the four and before the last relu, and tau is one trained
-    number shared by all blocks, whose gradient is divided by their number L.
+    a trained scalar bias before each of the three and another before the last relu, and tau is one
+    trained number shared by all blocks, whose gradient is divided by their number L.
 
     The shortcut S is the identity; where a stage begins it takes every other pixel and fills the
     new channels with zeros (shortcut A). Convolutions are 3 x 3 and begin normal with variance
@@ -100,7 +100,6 @@ class ConvResNet(torch.nn.Module):
             self.register_buffer("tau", torch.tensor(float(tau)))
         else:
             self.tau = torch.nn.Parameter(torch.tensor(float(tau)))
-            self.tau.register_hook(lambda gradient: gradient / self.depth)
         self.stem = _convolution(image[0], channels[0])
         self.stem_norm = torch.nn.BatchNorm2d(channels[0]) if normalised else _Shift()
         widths = [channels[0], *channels]
@@ -160,9 +159,11 @@ class ConvResNet(torch.nn.Module):
                 f"inputs must have shape (input, {math.prod(self.image)}), found "
                 f"{tuple(inputs.shape)}. Flatten images with x.flatten(1)."
             )
+        # Its value is tau, its gradient divided by L; a hook would be lost in copies.
+        tau = torch.lerp(self.tau.detach(), self.tau, 1 / self.depth)
         h = torch.relu(self.stem_norm(self.stem(inputs.view(-1, *self.image))))
         for block in self.blocks:
-            h = block(h, self.tau)
+            h = block(h, tau)
         return self.classifier(h.mean(dim=(2, 3)) if self.pooled else h.flatten(1))
 
 
