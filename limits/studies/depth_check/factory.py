@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from limits.exceptions import BranchError, LimitsError, NonFiniteStateError
-from limits.networks.branches import stream_additions
+from limits.networks.branches import stream_of
 from limits.networks.model_inputs import Call, Inputs, as_call, first_that_runs, on_device_of
 from limits.networks.recording import Graph, record
 from limits.networks.scaled import BranchChoice, branches_by_name
@@ -91,21 +91,21 @@ class Family:
         names = None
         if self.branch is not None:
             names = frozenset(branches_by_name(model, self.branch).names)
-        additions, labels, unclear = stream_additions(graph, names=names)
-        if not additions:
+        stream = stream_of(graph, names=names)
+        if not stream.additions:
             raise BranchError(
                 f"found no residual branches in {type(model).__name__} at depth {depth}: none of "
                 f"the {graph.n_additions} additions of its forward pass adds f(h) to h"
                 + (" for the modules named" if names else "")
                 + ". The check needs residual blocks, h + f(h)."
             )
-        self._names = labels
-        if unclear:
+        self._names = stream.modules
+        if stream.n_unclear:
             self._note(
-                f"{unclear} sums at depth {depth} were left out, since both operands pass through "
-                "weights and neither is clearly a shortcut."
+                f"{stream.n_unclear} sums at depth {depth} were left out, since both operands pass "
+                "through weights and neither is clearly a shortcut."
             )
-        roles = roles_of(graph, additions)
+        roles = roles_of(graph, stream.additions)
         if len({role.stage for role in roles.values()}) > 1:
             self._note("The stream has stages of several shapes; what they add up to is combined.")
         return Probe(call, roles, graph.n_additions)
