@@ -160,6 +160,50 @@ def test_one_sign_step_changes_features_by_the_rule_of_depth(alpha, gamma):
     }
 
 
+def add(h, f, c):
+    return h + c * f
+
+
+def add_in_place(h, f, c):
+    h = h.clone()
+    h.add_(f, alpha=c)
+    return h
+
+
+SPELLINGS = [
+    lambda h, f, c: torch.add(h, f, alpha=c),
+    lambda h, f, c: h.add(f, alpha=c),
+    lambda h, f, c: torch.add(input=h, other=f, alpha=c),
+    lambda h, f, c: torch.add(h, other=c * f),
+    lambda h, f, c: torch.add(c * f, h),
+    add_in_place,
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_way_to_write_a_sum_gives_the_same_numbers(spelling):
+    class Written(nn.Module):
+        def __init__(self, depth, way):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+            self.way = way
+
+        def forward(self, h):
+            for layer in self.layers:
+                h = self.way(h, layer(h), 1 / len(self.layers))
+            return h
+
+    options = {"depths": (2, 4, 8), "n_seeds": 3, "betas": (0.5,)}
+    wanted = limits.depth_check(lambda depth: Written(depth, add), **options)
+    found = limits.depth_check(lambda depth: Written(depth, spelling), **options)
+    names = ["change", "log_norm", "update_size", "frozen_sum", "frozen_size"]
+    for name in [*names, "gradient_change"]:
+        if spelling is add_in_place and name == "gradient_change":
+            continue
+        assert np.allclose(found.dataset[name], wanted.dataset[name], rtol=1e-4), name
+    assert np.allclose(found.dataset["scan_change"], wanted.dataset["scan_change"], rtol=1e-4)
+
+
 def test_a_stream_that_is_damped_contracts():
     class Damped(nn.Module):
         def __init__(self, depth):
