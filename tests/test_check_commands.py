@@ -79,7 +79,7 @@ def test_a_check_prints_a_verdict_and_writes_its_reports(models, capsys):
     files = ["--figure", "a.png", "--json", "a.json", "--html", "a.html"]
     assert main(["check", f"{models}:plain", *FAST, *files]) == 0
     out = capsys.readouterr().out
-    for words in ("Verdict: explosion", "What to do", 'tau="1/sqrt(L)"', "outside of modules"):
+    for words in ("Verdict: explosion", "What to do", "tau = 1/sqrt(L) in", "outside of modules"):
         assert words in out
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads(Path("a.json").read_text())

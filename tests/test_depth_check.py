@@ -12,6 +12,7 @@ from limits.networks.model_inputs import as_call
 from limits.networks.recording import record
 from limits.networks.residual_sums import residual_additions
 from limits.studies.depth_check.probes import Probe, roles_of
+from limits.studies.depth_check.recommend import recommend
 from limits.studies.depth_check.verdict import Growth, kind_of
 from tests import model_zoo as zoo
 
@@ -221,6 +222,66 @@ def test_a_stream_that_is_damped_contracts():
     assert check.verdict == "contraction"
     assert check.backward.regime == "contraction"
     assert "shrink to" in check.reason
+
+
+class Halved(nn.Module):
+    """Blocks sqrt(1/2) (h + f(h)), which preserve the norm."""
+
+    def __init__(self, depth, width=64):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=width**-0.5)
+
+    def forward(self, h):
+        for layer in self.layers:
+            h = 0.5**0.5 * (h + layer(h))
+        return h
+
+
+def test_a_stream_with_a_factor_of_its_own_is_judged_by_its_norm():
+    check = limits.depth_check(Halved, depths=(8, 16, 32, 64), n_seeds=4)
+    assert check.verdict in (None, "limit")
+    assert check.backward.regime in (None, "limit")
+    assert "without them the stream is multiplied by 3.3e-10" in check.reason
+
+    def scaled(depth):
+        model = Halved(depth)
+        limits.scale_residuals(model)
+        return model
+
+    after = limits.depth_check(scaled, depths=(8, 16, 32, 64), n_seeds=4)
+    assert after.verdict == "contraction"
+    assert "nothing to change" not in after.recommendation.call
+    assert "multiplies the stream besides" in after.recommendation.call
+
+
+def test_an_explosion_inside_normalisation_is_not_called_a_divergence():
+    def make_model(depth):
+        layers = [nn.TransformerEncoderLayer(32, 2, 64, batch_first=True) for _ in range(depth)]
+        return nn.Sequential(*layers)
+
+    check = limits.depth_check(make_model, depths=(4, 8, 16, 32), n_seeds=3)
+    assert check.forward.regime == "explosion"
+    assert check.bounded
+    assert "keeps the hidden states themselves bounded" in check.reason
+    assert not checked("post-relu", "iid", 0.25).bounded
+    assert not checked("pre-norm", "iid", 0.25).bounded
+
+
+@pytest.mark.parametrize("regime", ["explosion", "contraction", "identity"])
+def test_only_a_limit_needs_no_change(regime):
+    half = Growth(0.5, 0.5, 0.5)
+    assert "nothing to change" in recommend("limit", half, half, None).call
+    assert "nothing to change" not in recommend(regime, half, half, None).call
+    assert "nothing to change" not in recommend(regime, half, half, None, factor=1e-9).call
+
+
+def test_branches_outside_of_modules_are_multiplied_in_the_code():
+    check = checked("res-1", "iid", 0.25)
+    assert check.recommendation.tau == "L^-0.25"
+    assert "multiply every branch by tau = L^-0.25 in the code" in check.recommendation.call
+    assert "limits.scale_residuals(model" not in check.recommendation.call
 
 
 def test_a_network_that_overflows_explodes():

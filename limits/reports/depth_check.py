@@ -22,6 +22,10 @@ MEANINGS = {
     "explosion": "What the branches add grows with depth without end: deeper networks diverge.",
     "contraction": "Hidden states shrink with depth without end: the signal is lost.",
 }
+_BOUNDED = (
+    "What the branches add grows with depth without end, while normalisation keeps the stream "
+    "bounded: the last layers dominate it and the first are forgotten. Nothing diverges."
+)
 _COLOURS = {"limit": "green", "identity": "yellow", "contraction": "red", "explosion": "red"}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -55,7 +59,7 @@ def check_report(check: DepthCheck) -> Group:
     """
     verdict = check.verdict
     word = Text(verdict or "no verdict", f"bold {_COLOURS.get(verdict or '', 'magenta')}")
-    meaning = MEANINGS[verdict] if verdict else f"The evidence is too thin: {check.reason}."
+    meaning = _meaning(check)
     parts: list[Table | Text] = [Text.assemble(("Verdict: ", "bold"), word), Text(meaning), Text()]
     parts += [_judgement_table(check), _fact_table(check), _depth_table(check)]
     advice = check.recommendation
@@ -68,6 +72,12 @@ def check_report(check: DepthCheck) -> Group:
         )
     parts += [Text(f"Note: {note}", "dim") for note in check.notes]
     return Group(*parts)
+
+
+def _meaning(check: DepthCheck) -> str:
+    if check.verdict is None:
+        return f"The evidence is too thin: {check.reason}."
+    return _BOUNDED if check.bounded else MEANINGS[check.verdict]
 
 
 def check_facts(check: DepthCheck) -> dict[str, str]:
@@ -105,6 +115,7 @@ def check_json(check: DepthCheck) -> bytes:
                 "direction": direction,
                 "phase": phase,
                 "regime": judged.regime,
+                "bounded": judged.bounded,
                 "growth": _growth(judged.growth),
                 "reason": judged.reason,
             }
@@ -135,7 +146,7 @@ def check_figure(check: DepthCheck) -> bytes:
 def check_html(check: DepthCheck, *, title: str = "Depth check") -> bytes:
     """Return one self-contained page: verdict, picture, tables, what to do."""
     verdict = check.verdict
-    meaning = MEANINGS[verdict] if verdict else f"The evidence is too thin: {check.reason}."
+    meaning = _meaning(check)
     picture = base64.b64encode(check_figure(check)).decode()
     advice = check.recommendation
     rows = [("direction", "phase", "verdict", "why")]

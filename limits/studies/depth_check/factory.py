@@ -120,19 +120,21 @@ class Family:
                 "make_model(depth) build as many blocks as it is told to."
             )
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | int]:
         """Return what was found, for the attributes of a dataset."""
         modules = [name for name in dict.fromkeys(self._names) if name]
         listed = ", ".join(modules[:3]) + (f" ... {modules[-1]}" if len(modules) > 3 else "")
-        outside = (
-            "computed outside of modules; scale_residuals needs each to be a module of its own"
-        )
-        found = f"Branches of the deepest model: {listed or outside}."
+        hooked = None not in self._names
+        outside = "computed outside of modules, where scale_residuals cannot reach them"
+        some = f"{self._names.count(None)} of {len(self._names)} {outside}"
+        found = ", ".join([listed] * bool(listed) + [some if listed else outside] * (not hooked))
+        found = f"Branches of the deepest model: {found}."
         call = self._call
         origin = f"Run on {call.origin}." if call else ""
         return {
             "notes": json.dumps([found, origin, *self._notes]),
             "branch": self.branch if isinstance(self.branch, str) else "",
+            "hooked": int(hooked),
         }
 
     def _run(self, model: nn.Module, depth: int) -> tuple[Graph, Call]:

@@ -21,7 +21,15 @@ from limits.studies.layers import weights_across_layers
 
 __all__ = ["depth_check"]
 
-_SCALARS = ("change", "log_norm", "gradient_change", "gradient_log_norm", "update_size")
+_SCALARS = (
+    "change",
+    "stream_change",
+    "log_norm",
+    "gradient_change",
+    "gradient_log_norm",
+    "update_size",
+)
+_FROZEN = ("frozen_sum", "frozen_size", "frozen_log_norm")
 _PROFILES = ("stream", "contribution", "gradient")
 
 
@@ -141,7 +149,7 @@ class _Record:
     """Everything measured on one model: a reading and a frozen sum per phase."""
 
     readings: tuple[Reading, ...]
-    frozen: tuple[tuple[float, float], ...]
+    frozen: tuple[tuple[float, float, float], ...]
     scan: tuple[float, ...]
     feature_change: float
 
@@ -178,7 +186,7 @@ def _dataset(
     longest = max(probe.n_blocks for probe in probes.values()) + 1
     dims, shape = ("phase", "depth", "seed"), (n_phases, len(depths), n_seeds)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        name: (dims, np.full(shape, np.nan)) for name in (*_SCALARS, "frozen_sum", "frozen_size")
+        name: (dims, np.full(shape, np.nan)) for name in (*_SCALARS, *_FROZEN)
     }
     for name in _PROFILES:
         variables[name] = (*dims, "layer"), np.full((*shape, longest), np.nan)
@@ -190,7 +198,8 @@ def _dataset(
             for name in _PROFILES:
                 values = getattr(reading, name)
                 variables[name][1][place][: len(values)] = values
-            variables["frozen_sum"][1][place], variables["frozen_size"][1][place] = frozen
+            for name, value in zip(_FROZEN, frozen, strict=True):
+                variables[name][1][place] = value
     rows = [[records[depth, draw] for draw in range(n_seeds)] for depth in depths]
     if betas:
         scan = np.array([[record.scan for record in row] for row in rows])

@@ -29,11 +29,16 @@ class Role:
 
 @dataclass
 class Stage:
-    """What accumulates along one stage: the sum of updates, of unit length on a frozen stream."""
+    """What accumulates along one stage: the sum of updates, of unit length on a frozen stream.
 
+    `moved` is the norm of the last state minus the first.
+    """
+
+    first: Tensor
     first_norm: Tensor
     total: Tensor
     gradient_total: Tensor | None = None
+    moved: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -87,7 +92,9 @@ class Observer(TorchFunctionMode):
             if skip.requires_grad:
                 skip.register_hook(self._gradient_of(role))
         if role.ends:
-            self.final_norms[role.stage] = norm_of(total.detach())
+            last, stage = total.detach(), self.stages[role.stage]
+            self.final_norms[role.stage] = norm_of(last)
+            stage.moved = norm_of(last - stage.first)
         self.last = total
         return total
 
@@ -116,7 +123,9 @@ class Observer(TorchFunctionMode):
             update = update / norm.clamp(min=1e-300).to(update.dtype)
         stage = self.stages.get(role.stage)
         if stage is None:
-            self.stages[role.stage] = Stage(self.stream_norms[-1], update.clone())
+            self.stages[role.stage] = Stage(
+                skip.detach().clone(), self.stream_norms[-1], update.clone()
+            )
         else:
             stage.total += update
 
