@@ -452,6 +452,49 @@ def test_branches_that_begin_at_zero_are_checked_after_training():
     assert "zero" not in check.judged("forward", "trained").reason
 
 
+def test_depths_may_be_whole_numbers_in_floats():
+    assert checked("res-1", "iid", 0.5, depths=(4.0, 8.0, 16.0)).depths == (4, 8, 16)
+
+
+def test_steps_that_draw_batches_are_repeated_and_leave_the_generators():
+    def make_step(model, depth):
+        def step():
+            batch = torch.randn(4, 8) * np.random.rand()  # noqa: NPY002
+            model(batch).square().mean().backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.01 * parameter.grad
+
+        return step
+
+    state, of_numpy = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+    first, again = (
+        limits.depth_check(zoo.Plain, depths=(2, 4), n_seeds=2, make_step=make_step)
+        for _ in range(2)
+    )
+    assert first.dataset.equals(again.dataset)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert str(np.random.get_state()) == of_numpy  # noqa: NPY002
+
+
+def test_a_multiplied_skip_is_not_called_a_branch_of_zero():
+    class Damped(zoo.Plain):
+        def forward(self, x):
+            h = self.stem(x)
+            for block in self.blocks:
+                h = 0.99 * h + block(h)
+            return h
+
+    check = limits.depth_check(Damped, depths=(2, 4, 8), n_seeds=3)
+    assert check.backward.regime is None
+    assert "c * h + f(h)" in check.backward.reason
+
+
+def seeds_itself(depth):
+    torch.manual_seed(0)
+    return zoo.Plain(depth)
+
+
 def ignores_depth(depth):
     return zoo.Plain(4)
 
@@ -489,12 +532,13 @@ def fails(depth):
     ("make_model", "options", "error", "message"),
     [
         (ignores_depth, {}, limits.LimitsError, r"do not get deeper.*4 at depth 4, 4 at depth 8"),
+        (seeds_itself, {}, limits.LimitsError, "same weights for every seed.*manual_seed out"),
         (no_blocks, {}, limits.BranchError, "found no residual branches in Sequential"),
         (frozen, {}, limits.LimitsError, r"all 20 parameters.*requires_grad_\(True\)"),
         (broken, {}, limits.NonFiniteStateError, "'head.weight'.*before the training diverged"),
-        (Noisy, {}, limits.LimitsError, "not deterministic.*switch off what else is random"),
+        (Noisy, {}, limits.LimitsError, "not deterministic.*what else is random.*eval"),
         (NoGradient, {}, limits.LimitsError, r"no gradient.*torch.no_grad\(\)"),
-        (fails, {}, limits.LimitsError, r"make_model\(4\) failed: RuntimeError: out of cheese"),
+        (fails, {}, limits.LimitsError, r"Runtime.*cheese.*test_depth_check\.py:\d+\)"),
         (lambda depth: depth, {}, limits.LimitsError, r"returned int.*torch.nn.Module"),
         (lambda depth: nn.Identity(), {}, limits.LimitsError, "has no parameters"),
         (zoo.Plain, {"inputs": torch.full((4, 8), float("nan"))}, limits.NonFiniteStateError,

@@ -13,6 +13,7 @@ from rich.text import Text
 from limits.plots.depth import depth_page
 from limits.reports.figures import png_bytes
 from limits.studies import DepthCheck, Growth
+from limits.studies.depth_check.verdict import MARGIN
 
 __all__ = ["MEANINGS", "check_facts", "check_figure", "check_html", "check_json", "check_report"]
 
@@ -83,6 +84,7 @@ def _meaning(check: DepthCheck) -> str:
 def check_facts(check: DepthCheck) -> dict[str, str]:
     """Return what was measured, as pairs of a name and a sentence with numbers."""
     facts = {
+        "margin of a limit": f"exponents within {MARGIN} of zero",
         "growth of states": f"L^{check.forward.growth}",
         "growth of gradients": f"L^{check.backward.growth}",
         "size of branches": f"L^-beta, beta = {check.own_beta}",

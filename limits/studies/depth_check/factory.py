@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -43,6 +44,7 @@ class Family:
     branch: BranchChoice | None
     _call: Call | None = field(default=None, init=False)
     _notes: dict[str, None] = field(default_factory=dict, init=False)
+    _weights: list[torch.Tensor] = field(default_factory=list, init=False)
     _names: list[str | None] = field(default_factory=list, init=False)
 
     def build(self, depth: int, draw: int) -> nn.Module:
@@ -65,8 +67,8 @@ class Family:
                 raise
             except Exception as error:
                 raise LimitsError(
-                    f"make_model({depth}) failed: {type(error).__name__}: {error}. It must take "
-                    "a depth and return a torch.nn.Module."
+                    f"make_model({depth}) failed: {type(error).__name__}: {error} "
+                    f"({_place_of(error)}). It must take a depth and return a torch.nn.Module."
                 ) from error
         if not isinstance(model, nn.Module):
             raise LimitsError(
@@ -109,6 +111,24 @@ class Family:
         if len({role.stage for role in roles.values()}) > 1:
             self._note("The stream has stages of several shapes; what they add up to is combined.")
         return Probe(call, roles, graph.n_additions)
+
+    def check_draw(self, model: nn.Module, draw: int) -> None:
+        """Raise if two draws of the weights are one.
+
+        Raises
+        ------
+        LimitsError
+            If the second has the weights of the first.
+        """
+        if draw == 0:
+            self._weights = [parameter.detach().clone() for parameter in model.parameters()]
+        elif draw == 1 and all(map(torch.equal, self._weights, model.parameters())):
+            raise LimitsError(
+                "make_model returns the same weights for every seed, so intervals over seeds would "
+                "mean nothing. Take torch.manual_seed out of the factory, and draw weights with "
+                "torch's global generator (not numpy's); for weights that are fixed, as from a "
+                "checkpoint, pass n_seeds=1, which gives numbers and no verdict."
+            )
 
     def check_counts(self, counts: Mapping[int, int]) -> None:
         """Raise if the models do not have more residual branches at larger depth."""
@@ -193,3 +213,10 @@ class Family:
 
     def _note(self, sentence: str) -> None:
         self._notes[sentence] = None
+
+
+def _place_of(error: Exception) -> str:
+    """Return file and line where the user's code raised, or called what raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames[1:] if "site-packages" not in each.filename] or frames[-1:]
+    return f"{own[-1].filename}:{own[-1].lineno}"

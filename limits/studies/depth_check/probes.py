@@ -224,8 +224,8 @@ def check_deterministic(probe: Probe, model: nn.Module) -> None:
     if difference > _ALLOWED_DIFFERENCE:
         raise LimitsError(
             f"{type(model).__name__} is not deterministic: two forward passes on the same batch "
-            f"differ by {difference:.1%}. Dropout is switched off for the check; switch off what "
-            "else is random in the forward pass, for example stochastic depth or noise."
+            f"differ by {difference:.1%}. Dropout layers are off in the check; switch off "
+            "what else is random: call .eval() in the factory for dropout by a function."
         )
 
 

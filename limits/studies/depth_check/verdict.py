@@ -11,13 +11,13 @@ from scipy import stats
 
 from limits._typing import Regime
 
-__all__ = ["Growth", "Judgement", "Kind", "judge", "kind_of", "slopes", "stream_factor"]
+__all__ = ["MARGIN", "Growth", "Judgement", "Kind", "judge", "kind_of", "slopes", "stream_factor"]
 
 Kind = Literal["SDE-like", "ODE-like", "between"]
 Direction = Literal["forward", "backward"]
 
 # Half the distance between exponents that people use: 1/4, 1/2, 1.
-_CUT = 0.125
+MARGIN = 0.125
 _CONFIDENCE = 0.99
 _FEWEST_DEPTHS = 3
 _FEWEST_SEEDS = 3
@@ -65,16 +65,16 @@ class Growth:
     def regimes(self) -> tuple[Regime, ...]:
         """The regimes that the interval reaches: decay, neither, growth."""
         words: tuple[tuple[Regime, float, float], ...] = (
-            ("identity", -math.inf, -_CUT),
-            ("limit", -_CUT, _CUT),
-            ("explosion", _CUT, math.inf),
+            ("identity", -math.inf, -MARGIN),
+            ("limit", -MARGIN, MARGIN),
+            ("explosion", MARGIN, math.inf),
         )
         return tuple(word for word, low, high in words if self.low < high and self.high > low)
 
     @property
     def nearest(self) -> Regime:
         """The regime of the value itself."""
-        if abs(self.value) <= _CUT:
+        if abs(self.value) <= MARGIN:
             return "limit"
         return "explosion" if self.value > 0 else "identity"
 
@@ -169,10 +169,9 @@ def judge(data: xarray.Dataset, direction: Direction) -> Judgement:
 
 
 def stream_factor(data: xarray.Dataset) -> float | None:
-    """Return what is left of the stream of the deepest network without its branches.
+    """Return what is left of the deepest stream without branches, None unless depth changes it.
 
-    None unless that shrinks or grows with depth without end, as in h -> sqrt(1/2) (h + f(h)): the
-    sum of branches then says nothing about the stream.
+    As in h -> sqrt(1/2) (h + f(h)): the sum of branches then says nothing about the stream.
     """
     logs, counts = data["frozen_log_norm"].to_numpy(), data["branches"].to_numpy().astype(float)
     if not np.isfinite(logs).all():
@@ -198,10 +197,9 @@ def _by_norm(
 
 
 def _bounded(data: xarray.Dataset, norm: NDArray[np.float64], counts: NDArray[np.float64]) -> bool:
-    """Say whether norms stay flat since more than branches acts on the stream."""
-    # Where only branches act, h_L - h_0 is their sum.
+    """Say whether norms stay flat since h_L - h_0 is not the sum of the branches."""
     moved, added = (float(data[name][-1].mean()) for name in ("stream_change", "change"))
-    return moved < _SAME * added and float(_log_slopes(norm, counts).mean()) <= _CUT
+    return moved < _SAME * added and float(_log_slopes(norm, counts).mean()) <= MARGIN
 
 
 def _log_slopes(logs: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -222,10 +220,15 @@ def _thin(data: xarray.Dataset, change: NDArray[np.float64], direction: Directio
         return f"{data.sizes['seed']} seeds give no useful interval. Pass n_seeds=3 or more"
     if np.isnan(change).all():
         return (
-            f"no {_subject(direction)} were seen. Let the model compute with gradients and return "
-            "what depends on its residual stream"
+            f"no {_subject(direction)} were seen. Let the model compute gradients, return what "
+            "depends on its residual stream, and checkpoint with use_reentrant=False"
         )
     if (change[~np.isnan(change)] == 0).any():
+        if direction == "backward" and (data["change"].to_numpy() != 0).all():
+            return (
+                "no gradient through branches reaches the tensor they are added to, as where h is "
+                "multiplied or copied before the sum, c * h + f(h). Read the forward verdict"
+            )
         return (
             "branches return exactly zero, as with a last layer that starts at zero: depth shows "
             "only after training steps. Pass make_step, and read the verdict after training"
@@ -255,7 +258,7 @@ def _linear_growth(data: xarray.Dataset, counts: NDArray[np.float64]) -> Growth:
 
 
 def _compare(direction: Direction, measured: Growth, expected: Growth) -> Judgement:
-    """Decide by two witnesses, since growth over small depths is not yet that of large ones."""
+    """Decide by two witnesses, as growth over small depths is not yet that of large ones."""
     found, second = measured.regimes, expected.regimes
     numbers = f"{_what(direction)} grows like L^{measured}"
     if len(found) == 1 and expected.nearest == found[0]:
