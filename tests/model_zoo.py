@@ -189,6 +189,50 @@ class LanguageModel(nn.Module):
         return h
 
 
+class SideBySide(nn.Module):
+    """The block of GPT-J: attention beside an MLP, and the stream added last."""
+
+    def __init__(self, width: int = 16):
+        super().__init__()
+        self.ln_1, self.attn = nn.LayerNorm(width), Attention(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x):
+        residual, y = x, self.ln_1(x)
+        return self.attn(y) + self.mlp(y) + residual
+
+
+class LowRank(nn.Module):
+    """A linear layer with a low-rank correction, W x + B A x."""
+
+    def __init__(self, width: int, rank: int = 4):
+        super().__init__()
+        self.base = nn.Linear(width, width)
+        self.down = nn.Linear(width, rank, bias=False)
+        self.up = nn.Linear(rank, width, bias=False)
+
+    def forward(self, x):
+        return self.base(x) + self.up(self.down(x))
+
+
+class Adapted(nn.Module):
+    """Blocks h + branch(h) whose linear layers have low-rank corrections."""
+
+    def __init__(self, depth: int, width: int = 16):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(width), LowRank(width), nn.GELU(), LowRank(width))
+            for _ in range(depth)
+        )
+
+    def forward(self, h):
+        for block in self.blocks:
+            h = h + block(h)
+        return h
+
+
 class WholeBlock(nn.Module):
     """A block whose branch is no module: it ends in a function that is not homogeneous."""
 

@@ -113,6 +113,23 @@ def test_the_branch_is_multiplied_and_nothing_else():
     torch.testing.assert_close(model(x), model.head(h), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "make",
+    [lambda L: nn.Sequential(*(zoo.SideBySide() for _ in range(L))), zoo.Adapted],
+    ids=["parallel", "low-rank"],
+)
+def test_sums_inside_a_branch_are_scaled_once(make):
+    model, x = make(4), torch.randn(2, 6, 16)
+    block = model[0] if isinstance(model, nn.Sequential) else model.blocks[0]
+    stream = x if isinstance(model, nn.Sequential) else 0
+    before = block(x) - stream
+    scaled = limits.scale_residuals(model, inputs=x)
+    assert (scaled.depth, scaled.tau) == (4, 0.5)
+    assert torch.allclose(block(x) - stream, 0.5 * before, atol=1e-6)
+    check = limits.depth_check(make, depths=(2, 4), inputs=x, n_seeds=2)
+    assert check.branches == (2, 4)
+
+
 def test_attention_that_returns_a_pair_is_scaled_in_its_first_entry():
     class Block(nn.Module):
         def __init__(self):

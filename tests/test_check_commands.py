@@ -79,7 +79,7 @@ def test_a_check_prints_a_verdict_and_writes_its_reports(models, capsys):
     files = ["--figure", "a.png", "--json", "a.json", "--html", "a.html"]
     assert main(["check", f"{models}:plain", *FAST, *files]) == 0
     out = capsys.readouterr().out
-    for words in ("Verdict: explosion", "What to do", 'tau="1/sqrt(L)"', "outside of modules"):
+    for words in ("Verdict: explosion", "What to do", "tau = 1/sqrt(L) in", "outside of modules"):
         assert words in out
     assert Path("a.png").read_bytes().startswith(b"\x89PNG")
     content = json.loads(Path("a.json").read_text())
@@ -104,6 +104,13 @@ def test_a_check_prints_a_verdict_and_writes_its_reports(models, capsys):
 def test_fail_on_sets_the_exit_status(models, capsys, factory, words, status):
     assert main(["check", f"{models}:{factory}", *FAST, "--fail-on", *words]) == status
     assert ("failed:" in capsys.readouterr().out) == bool(status)
+
+
+def test_targets_that_cannot_be_written_are_refused_before_computing(models, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (".", "file/a.json"):
+        assert main(["check", f"{models}:number", *FAST, "--json", path]) == 2
+        assert "cannot be written" in capsys.readouterr().err
 
 
 def test_no_verdict_can_fail_too(models, capsys):
@@ -246,3 +253,27 @@ def test_checkpoints_that_do_not_fit_are_explained(tmp_path, name, pattern, mess
     )
     with pytest.raises(limits.LimitsError, match=message):
         limits.weight_regularity(limits.read_layers(tmp_path / name, pattern))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (torch.zeros_like, "all zero"),
+        (lambda v: (10 * v).to(torch.int8), "torch.int8, as after quantisation"),
+    ],
+)
+def test_weights_without_information_are_refused(tmp_path, capsys, change, message):
+    weights = {name: change(v) for name, v in layers(24, smooth=False).items()}
+    file = str(tmp_path / "weights.pt")
+    torch.save(weights, file)
+    assert main(["check-weights", file, "--pattern", "net.{}.out.weight"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_gaps_between_layers_are_told(tmp_path, capsys):
+    weights = layers(32, smooth=False)
+    del weights["net.3.out.weight"], weights["net.7.out.weight"]
+    save_file(weights, tmp_path / "gap.safetensors")
+    command = ["check-weights", str(tmp_path / "gap.safetensors"), "--pattern", "net.{}.out.weight"]
+    assert main(command) == 0
+    assert "holds no layers 3, 7" in " ".join(capsys.readouterr().out.split())

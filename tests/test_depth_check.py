@@ -12,6 +12,7 @@ from limits.networks.model_inputs import as_call
 from limits.networks.recording import record
 from limits.networks.residual_sums import residual_additions
 from limits.studies.depth_check.probes import Probe, roles_of
+from limits.studies.depth_check.recommend import recommend
 from limits.studies.depth_check.verdict import Growth, kind_of
 from tests import model_zoo as zoo
 
@@ -160,6 +161,50 @@ def test_one_sign_step_changes_features_by_the_rule_of_depth(alpha, gamma):
     }
 
 
+def add(h, f, c):
+    return h + c * f
+
+
+def add_in_place(h, f, c):
+    h = h.clone()
+    h.add_(f, alpha=c)
+    return h
+
+
+SPELLINGS = [
+    lambda h, f, c: torch.add(h, f, alpha=c),
+    lambda h, f, c: h.add(f, alpha=c),
+    lambda h, f, c: torch.add(input=h, other=f, alpha=c),
+    lambda h, f, c: torch.add(h, other=c * f),
+    lambda h, f, c: torch.add(c * f, h),
+    add_in_place,
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_every_way_to_write_a_sum_gives_the_same_numbers(spelling):
+    class Written(nn.Module):
+        def __init__(self, depth, way):
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(depth))
+            self.way = way
+
+        def forward(self, h):
+            for layer in self.layers:
+                h = self.way(h, layer(h), 1 / len(self.layers))
+            return h
+
+    options = {"depths": (2, 4, 8), "n_seeds": 3, "betas": (0.5,)}
+    wanted = limits.depth_check(lambda depth: Written(depth, add), **options)
+    found = limits.depth_check(lambda depth: Written(depth, spelling), **options)
+    names = ["change", "log_norm", "update_size", "frozen_sum", "frozen_size"]
+    for name in [*names, "gradient_change"]:
+        if spelling is add_in_place and name == "gradient_change":
+            continue
+        assert np.allclose(found.dataset[name], wanted.dataset[name], rtol=1e-4), name
+    assert np.allclose(found.dataset["scan_change"], wanted.dataset["scan_change"], rtol=1e-4)
+
+
 def test_a_stream_that_is_damped_contracts():
     class Damped(nn.Module):
         def __init__(self, depth):
@@ -177,6 +222,66 @@ def test_a_stream_that_is_damped_contracts():
     assert check.verdict == "contraction"
     assert check.backward.regime == "contraction"
     assert "shrink to" in check.reason
+
+
+class Halved(nn.Module):
+    """Blocks sqrt(1/2) (h + f(h)), which preserve the norm."""
+
+    def __init__(self, depth, width=64):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(depth))
+        for layer in self.layers:
+            nn.init.normal_(layer.weight, std=width**-0.5)
+
+    def forward(self, h):
+        for layer in self.layers:
+            h = 0.5**0.5 * (h + layer(h))
+        return h
+
+
+def test_a_stream_with_a_factor_of_its_own_is_judged_by_its_norm():
+    check = limits.depth_check(Halved, depths=(8, 16, 32, 64), n_seeds=4)
+    assert check.verdict in (None, "limit")
+    assert check.backward.regime in (None, "limit")
+    assert "without them the stream is multiplied by 3.3e-10" in check.reason
+
+    def scaled(depth):
+        model = Halved(depth)
+        limits.scale_residuals(model)
+        return model
+
+    after = limits.depth_check(scaled, depths=(8, 16, 32, 64), n_seeds=4)
+    assert after.verdict == "contraction"
+    assert "nothing to change" not in after.recommendation.call
+    assert "multiplies the stream besides" in after.recommendation.call
+
+
+def test_an_explosion_inside_normalisation_is_not_called_a_divergence():
+    def make_model(depth):
+        layers = [nn.TransformerEncoderLayer(32, 2, 64, batch_first=True) for _ in range(depth)]
+        return nn.Sequential(*layers)
+
+    check = limits.depth_check(make_model, depths=(4, 8, 16, 32), n_seeds=3)
+    assert check.forward.regime == "explosion"
+    assert check.bounded
+    assert "keeps the hidden states themselves bounded" in check.reason
+    assert not checked("post-relu", "iid", 0.25).bounded
+    assert not checked("pre-norm", "iid", 0.25).bounded
+
+
+@pytest.mark.parametrize("regime", ["explosion", "contraction", "identity"])
+def test_only_a_limit_needs_no_change(regime):
+    half = Growth(0.5, 0.5, 0.5)
+    assert "nothing to change" in recommend("limit", half, half, None).call
+    assert "nothing to change" not in recommend(regime, half, half, None).call
+    assert "nothing to change" not in recommend(regime, half, half, None, factor=1e-9).call
+
+
+def test_branches_outside_of_modules_are_multiplied_in_the_code():
+    check = checked("res-1", "iid", 0.25)
+    assert check.recommendation.tau == "L^-0.25"
+    assert "multiply every branch by tau = L^-0.25 in the code" in check.recommendation.call
+    assert "limits.scale_residuals(model" not in check.recommendation.call
 
 
 def test_a_network_that_overflows_explodes():
@@ -347,6 +452,49 @@ def test_branches_that_begin_at_zero_are_checked_after_training():
     assert "zero" not in check.judged("forward", "trained").reason
 
 
+def test_depths_may_be_whole_numbers_in_floats():
+    assert checked("res-1", "iid", 0.5, depths=(4.0, 8.0, 16.0)).depths == (4, 8, 16)
+
+
+def test_steps_that_draw_batches_are_repeated_and_leave_the_generators():
+    def make_step(model, depth):
+        def step():
+            batch = torch.randn(4, 8) * np.random.rand()  # noqa: NPY002
+            model(batch).square().mean().backward()
+            with torch.no_grad():
+                for parameter in model.parameters():
+                    parameter -= 0.01 * parameter.grad
+
+        return step
+
+    state, of_numpy = torch.get_rng_state(), str(np.random.get_state())  # noqa: NPY002
+    first, again = (
+        limits.depth_check(zoo.Plain, depths=(2, 4), n_seeds=2, make_step=make_step)
+        for _ in range(2)
+    )
+    assert first.dataset.equals(again.dataset)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert str(np.random.get_state()) == of_numpy  # noqa: NPY002
+
+
+def test_a_multiplied_skip_is_not_called_a_branch_of_zero():
+    class Damped(zoo.Plain):
+        def forward(self, x):
+            h = self.stem(x)
+            for block in self.blocks:
+                h = 0.99 * h + block(h)
+            return h
+
+    check = limits.depth_check(Damped, depths=(2, 4, 8), n_seeds=3)
+    assert check.backward.regime is None
+    assert "c * h + f(h)" in check.backward.reason
+
+
+def seeds_itself(depth):
+    torch.manual_seed(0)
+    return zoo.Plain(depth)
+
+
 def ignores_depth(depth):
     return zoo.Plain(4)
 
@@ -384,12 +532,13 @@ def fails(depth):
     ("make_model", "options", "error", "message"),
     [
         (ignores_depth, {}, limits.LimitsError, r"do not get deeper.*4 at depth 4, 4 at depth 8"),
+        (seeds_itself, {}, limits.LimitsError, "same weights for every seed.*manual_seed out"),
         (no_blocks, {}, limits.BranchError, "found no residual branches in Sequential"),
         (frozen, {}, limits.LimitsError, r"all 20 parameters.*requires_grad_\(True\)"),
         (broken, {}, limits.NonFiniteStateError, "'head.weight'.*before the training diverged"),
-        (Noisy, {}, limits.LimitsError, "not deterministic.*switch off what else is random"),
+        (Noisy, {}, limits.LimitsError, "not deterministic.*what else is random.*eval"),
         (NoGradient, {}, limits.LimitsError, r"no gradient.*torch.no_grad\(\)"),
-        (fails, {}, limits.LimitsError, r"make_model\(4\) failed: RuntimeError: out of cheese"),
+        (fails, {}, limits.LimitsError, r"Runtime.*cheese.*test_depth_check\.py:\d+\)"),
         (lambda depth: depth, {}, limits.LimitsError, r"returned int.*torch.nn.Module"),
         (lambda depth: nn.Identity(), {}, limits.LimitsError, "has no parameters"),
         (zoo.Plain, {"inputs": torch.full((4, 8), float("nan"))}, limits.NonFiniteStateError,

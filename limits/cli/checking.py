@@ -1,5 +1,6 @@
 """``limits check`` and ``limits check-weights``: verdicts on a user's own network."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -70,6 +71,7 @@ def check(
     ] = False,
 ) -> int:
     """Say what depth does to your network: identity, limit, explosion or contraction."""
+    _check_writable(figure, json, html)
     make_model = _function(factory, "factory")
     batch = None if inputs is None else load_target(inputs, what="inputs")
     if callable(batch):
@@ -122,6 +124,7 @@ def check_weights(
     """Say how regular trained weights are across layers, and how they scale with depth."""
     if not files:
         raise LimitsError("no checkpoint was given. Pass a .safetensors or .pt file.")
+    _check_writable(json)
     found = read_checkpoints(files, pattern)
     console = output_console()
     console.print(found.table())
@@ -129,6 +132,20 @@ def check_weights(
         write_bytes(json, found.json())
         console.print(Text(f"written: {json}"), soft_wrap=True)
     return 0
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Refuse targets that could not be written, before anything is computed."""
+    for path in paths:
+        if path is None:
+            continue
+        folder = next(each for each in path.absolute().parents if each.exists())
+        target = path if path.exists() else folder
+        if path.is_dir() or not folder.is_dir() or not os.access(target, os.W_OK):
+            raise LimitsError(
+                f"{path} cannot be written: {'it is a folder' if path.is_dir() else 'no access'}. "
+                "Name a file in a folder of yours."
+            )
 
 
 def _function(text: str, what: str) -> Callable[..., Any]:

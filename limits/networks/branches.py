@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Never
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,14 @@ from torch import Tensor, nn
 from limits.exceptions import BranchError
 from limits.networks.model_inputs import Inputs, as_call, first_that_runs, on_device_of
 from limits.networks.recording import Graph, ModuleCall, record
-from limits.networks.residual_sums import Ancestry, ResidualAddition, residual_additions
+from limits.networks.residual_sums import (
+    Ancestry,
+    ResidualAddition,
+    outermost_of,
+    residual_additions,
+)
 
-__all__ = ["Branches", "find_branches", "stream_additions"]
+__all__ = ["Branches", "Stream", "find_branches", "stream_of"]
 
 # Multiplying what goes into these by a positive number multiplies what comes out.
 _HOMOGENEOUS = frozenset(
@@ -100,7 +105,7 @@ def find_branches(model: nn.Module, *, inputs: Inputs | None = None) -> Branches
             'branches, for example branch="blocks.*.branch".'
         )
     uses = count_uses(graph)
-    found = [_hooked(graph, each, uses) for each in additions]
+    found = [_hooked(graph, each, uses) or _refuse(graph, each) for each in additions]
     _check_calls(graph, found)
     return Branches(
         tuple(call.name for call, _, _ in found),
@@ -120,14 +125,18 @@ def _graph_of(model: nn.Module, inputs: Inputs | None) -> tuple[Graph, str]:
 _Hooked = tuple[ModuleCall, Literal["branch", "block"], int | None]
 
 
-def _hooked(graph: Graph, addition: ResidualAddition, uses: Counter[int]) -> _Hooked:
-    """Return the module whose output is the branch, or the whole block."""
+def _hooked(graph: Graph, addition: ResidualAddition, uses: Counter[int]) -> _Hooked | None:
+    """Return the module whose output is the branch, or the whole block, if there is one."""
     found = branch_module(graph, addition, uses)
     if found is not None:
         return found[0], "branch", found[1]
     for call in graph.calls:
         if call.outputs.get(None) == addition.total and call.first_input == addition.skip:
             return call, "block", None
+    return None
+
+
+def _refuse(graph: Graph, addition: ResidualAddition) -> Never:
     raise BranchError(
         f"a residual branch is not the output of a module: {_place_of(graph, addition)}. Make "
         "the branch a module of its own, so that the block reads h + self.branch(h)."
@@ -157,10 +166,27 @@ def branch_module(
     return None
 
 
-def stream_additions(
-    graph: Graph, *, names: frozenset[str] | None = None
-) -> tuple[list[ResidualAddition], list[str | None], int]:
-    """Return the sums along the residual stream itself, their modules, and how many are unclear.
+@dataclass(frozen=True)
+class Stream:
+    """The sums along the residual stream of a forward pass.
+
+    Parameters
+    ----------
+    additions : list of ResidualAddition
+        In order, without those that are unclear.
+    modules : list of str or None
+        Module that returns f(h), or h + f(h); None where no module does.
+    n_unclear : int
+        Sums that were left out, since either operand may be the branch.
+    """
+
+    additions: list[ResidualAddition]
+    modules: list[str | None]
+    n_unclear: int
+
+
+def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> Stream:
+    """Return the sums along the residual stream itself.
 
     Parameters
     ----------
@@ -169,21 +195,19 @@ def stream_additions(
     names : set of str, optional
         Modules that return branches, if the user knows them; sums of other branches are left out.
     """
-    ancestry, uses = Ancestry(graph), count_uses(graph)
-    found = residual_additions(graph)
-    modules = [branch_module(graph, each, uses) for each in found]
-    labels = [None if module is None else module[0].name for module in modules]
-    if names is None:
-        kept = [i for i, each in enumerate(found) if each.certain]
+    uses = count_uses(graph)
+    found = residual_additions(graph, outermost=names is None)
+    if names is not None:
+        ancestry = Ancestry(graph)
+        returned = [branch_module(graph, each, uses) for each in found]
+        pairs = zip(found, returned, strict=True)
+        named = [each for each, module in pairs if module and module[0].name in names]
+        kept = outermost_of(ancestry, named, named)
     else:
-        kept = [i for i, label in enumerate(labels) if label in names]
-    outer = [
-        i
-        for i in kept
-        if not any(ancestry.inside(found[i].total, found[j]) for j in kept if j != i)
-    ]
-    unclear = 0 if names is not None else len(found) - len(kept)
-    return [found[i] for i in outer], [labels[i] for i in outer], unclear
+        kept = [each for each in found if each.certain]
+    hooked = [_hooked(graph, each, uses) for each in kept]
+    modules = [None if each is None else each[0].name for each in hooked]
+    return Stream(kept, modules, 0 if names is not None else len(found) - len(kept))
 
 
 def count_uses(graph: Graph) -> Counter[int]:

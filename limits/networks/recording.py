@@ -1,6 +1,6 @@
 """The graph of a forward pass: which tensor was computed from which, and by which module."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,11 +11,12 @@ from torch.overrides import TorchFunctionMode
 
 from limits.networks.model_inputs import Call
 
-__all__ = ["Graph", "ModuleCall", "Node", "is_addition", "record", "tensors_in"]
+__all__ = ["Addition", "Graph", "ModuleCall", "Node", "addition_of", "record", "tensors_in"]
 
 _ADDITIONS = frozenset(
     (torch.add, Tensor.add, Tensor.add_, Tensor.__add__, Tensor.__iadd__, Tensor.__radd__)
 )
+_IN_PLACE = frozenset((Tensor.add_, Tensor.__iadd__))
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         given = [*tensors_in(args).values(), *tensors_in(tuple(kwargs.values())).values()]
-        counts = is_addition(func, args)
+        counts = addition_of(func, args, kwargs) is not None
         result = func(*args, **kwargs)
         returned = list(tensors_in(result).values())
         if result is None and func is Tensor.__setitem__:
@@ -155,16 +156,31 @@ class _Recorder(TorchFunctionMode):
         self.graph.nodes.append(node)
 
 
-def is_addition(function: Any, args: tuple[Any, ...]) -> bool:
-    """Say whether a call adds two tensors of real numbers of one shape.
+@dataclass(frozen=True)
+class Addition:
+    """A call that adds two tensors, first + alpha second."""
 
-    Counters that are only kept in training, such as those of batch normalisation, are not.
+    first: Tensor
+    second: Tensor
+    alpha: float
+    in_place: bool
+
+
+def addition_of(function: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Addition | None:
+    """Read a call that adds two tensors of real numbers of one shape; None if it does not.
+
+    Counters that are only kept in training, such as those of batch normalisation, do not.
     """
-    if function not in _ADDITIONS or len(args) != 2:
-        return False
-    a, b = args
-    alike = isinstance(a, Tensor) and isinstance(b, Tensor) and a.shape == b.shape
-    return alike and a.is_floating_point() and b.is_floating_point()
+    if function not in _ADDITIONS or not kwargs.keys() <= {"input", "other", "alpha"}:
+        return None
+    named = [kwargs[name] for name in ("input", "other") if name in kwargs]
+    operands = [*args, *named]
+    if len(operands) != 2 or not all(isinstance(each, Tensor) for each in operands):
+        return None
+    a, b = operands
+    if a.shape != b.shape or not a.is_floating_point() or not b.is_floating_point():
+        return None
+    return Addition(a, b, float(kwargs.get("alpha", 1)), function in _IN_PLACE)
 
 
 def tensors_in(value: object) -> dict[int | None, Tensor]:

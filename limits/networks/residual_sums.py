@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from limits.networks.recording import Graph
 
-__all__ = ["Ancestry", "ResidualAddition", "residual_additions"]
+__all__ = ["Ancestry", "ResidualAddition", "outermost_of", "residual_additions"]
 
 _CLEARLY_LONGER = 2
 
@@ -33,8 +33,16 @@ class ResidualAddition:
     certain: bool = True
 
 
-def residual_additions(graph: Graph) -> list[ResidualAddition]:
-    """Return the sums h + f(h) of a forward pass, in order; some may be uncertain."""
+def residual_additions(graph: Graph, *, outermost: bool = True) -> list[ResidualAddition]:
+    """Return the sums h + f(h) along the residual stream, in order; some may be uncertain.
+
+    Parameters
+    ----------
+    graph : Graph
+        Of one forward pass.
+    outermost : bool
+        Whether sums inside the branch of another one are left out.
+    """
     ancestry = Ancestry(graph)
     found = []
     for total, node in enumerate(graph.nodes):
@@ -48,12 +56,21 @@ def residual_additions(graph: Graph) -> list[ResidualAddition]:
             found.append(
                 ResidualAddition(node.addition, skip, branch, total, skip == operands[0], certain)
             )
-    # A sum of two ways inside a branch, such as two heads, is no residual stream of its own.
-    sure = [each for each in found if each.certain]
+    return outermost_of(ancestry, found, [x for x in found if x.certain]) if outermost else found
+
+
+def outermost_of(
+    ancestry: "Ancestry", found: list[ResidualAddition], sure: list[ResidualAddition]
+) -> list[ResidualAddition]:
+    """Leave out the sums inside a branch of one that is sure.
+
+    A sum of two ways inside a branch, such as attention beside an MLP or a low-rank correction
+    beside a matrix, is scaled with its branch and no residual stream of its own.
+    """
     return [
         each
         for each in found
-        if each.certain or not any(ancestry.inside(each.total, other) for other in sure)
+        if not any(ancestry.inside(each.total, other) for other in sure if other is not each)
     ]
 
 

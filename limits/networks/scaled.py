@@ -80,12 +80,12 @@ def scale_residuals(
 ) -> ScaledResiduals:
     """Multiply every residual branch of a model: h + f(h) becomes h + tau f(h).
 
-    Without normalisation on the stream, a network of independently initialised layers is stable
-    forward and backward at any depth if and only if tau = O(1/sqrt(L)), L the number of
-    branches (a transformer layer has two). The factor is applied by forward hooks:
-    ``state_dict`` has the same keys and values with and without it, in both directions, and
-    copies and pickles of the model keep it. A checkpoint does not hold the factor: call this
-    again on the model that you load it into.
+    Without normalisation on the stream, a network of independently initialised layers whose
+    branches have mean zero given h is stable forward and backward at any depth if and only if tau
+    = O(1/sqrt(L)), L the number of branches (a transformer layer has two). The factor is applied
+    by forward hooks: ``state_dict`` has the same keys and values with and without it, in both
+    directions, and copies and pickles of the model keep it. A checkpoint does not hold the factor:
+    call this again on the model that you load it into.
 
     Parameters
     ----------

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limits.studies import DepthRegularity, WeightRegularity, weight_regularity
-from limits.studies.checkpoints import read_layers
+from limits.studies.checkpoints import missing_layers, read_layers
 
 __all__ = ["CheckpointReport", "read_checkpoints"]
 
@@ -42,12 +42,15 @@ class CheckpointReport:
         One a file.
     together : DepthRegularity or None
         Slopes in depth, where there are several depths.
+    missing : tuple of tuple of int
+        Layers between the first and the last that a file does not hold, one tuple a file.
     """
 
     files: tuple[Path, ...]
     pattern: str
     networks: tuple[WeightRegularity, ...]
     together: DepthRegularity | None
+    missing: tuple[tuple[int, ...], ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -62,6 +65,16 @@ class CheckpointReport:
         parts: list[Table | Text] = [head, Text(_MEANING[self.verdict]), self._file_table()]
         if self.together is not None:
             parts.append(self._slope_table(self.together))
+        for file, gaps in zip(self.files, self.missing, strict=False):
+            if gaps:
+                listed = ", ".join(map(str, gaps[:8])) + (" ..." if len(gaps) > 8 else "")
+                parts.append(
+                    Text(
+                        f"Note: {file.name} holds no layers {listed}; the layers around such a gap "
+                        "were taken as neighbours.",
+                        "yellow",
+                    )
+                )
         return Group(*parts)
 
     def json(self) -> bytes:
@@ -115,7 +128,11 @@ def read_checkpoints(files: Sequence[Path], pattern: str) -> CheckpointReport:
     networks = tuple(weight_regularity(stack) for stack in stacks)
     several = len({each.depth for each in networks}) > 1
     return CheckpointReport(
-        tuple(files), pattern, networks, weight_regularity(stacks) if several else None
+        tuple(files),
+        pattern,
+        networks,
+        weight_regularity(stacks) if several else None,
+        tuple(missing_layers(file, pattern) for file in files),
     )
 
 

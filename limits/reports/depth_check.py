@@ -13,6 +13,7 @@ from rich.text import Text
 from limits.plots.depth import depth_page
 from limits.reports.figures import png_bytes
 from limits.studies import DepthCheck, Growth
+from limits.studies.depth_check.verdict import MARGIN
 
 __all__ = ["MEANINGS", "check_facts", "check_figure", "check_html", "check_json", "check_report"]
 
@@ -22,6 +23,10 @@ MEANINGS = {
     "explosion": "What the branches add grows with depth without end: deeper networks diverge.",
     "contraction": "Hidden states shrink with depth without end: the signal is lost.",
 }
+_BOUNDED = (
+    "What the branches add grows with depth without end, while normalisation keeps the stream "
+    "bounded: the last layers dominate it and the first are forgotten. Nothing diverges."
+)
 _COLOURS = {"limit": "green", "identity": "yellow", "contraction": "red", "explosion": "red"}
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }
@@ -55,7 +60,7 @@ def check_report(check: DepthCheck) -> Group:
     """
     verdict = check.verdict
     word = Text(verdict or "no verdict", f"bold {_COLOURS.get(verdict or '', 'magenta')}")
-    meaning = MEANINGS[verdict] if verdict else f"The evidence is too thin: {check.reason}."
+    meaning = _meaning(check)
     parts: list[Table | Text] = [Text.assemble(("Verdict: ", "bold"), word), Text(meaning), Text()]
     parts += [_judgement_table(check), _fact_table(check), _depth_table(check)]
     advice = check.recommendation
@@ -70,9 +75,16 @@ def check_report(check: DepthCheck) -> Group:
     return Group(*parts)
 
 
+def _meaning(check: DepthCheck) -> str:
+    if check.verdict is None:
+        return f"The evidence is too thin: {check.reason}."
+    return _BOUNDED if check.bounded else MEANINGS[check.verdict]
+
+
 def check_facts(check: DepthCheck) -> dict[str, str]:
     """Return what was measured, as pairs of a name and a sentence with numbers."""
     facts = {
+        "margin of a limit": f"exponents within {MARGIN} of zero",
         "growth of states": f"L^{check.forward.growth}",
         "growth of gradients": f"L^{check.backward.growth}",
         "size of branches": f"L^-beta, beta = {check.own_beta}",
@@ -105,6 +117,7 @@ def check_json(check: DepthCheck) -> bytes:
                 "direction": direction,
                 "phase": phase,
                 "regime": judged.regime,
+                "bounded": judged.bounded,
                 "growth": _growth(judged.growth),
                 "reason": judged.reason,
             }
@@ -135,7 +148,7 @@ def check_figure(check: DepthCheck) -> bytes:
 def check_html(check: DepthCheck, *, title: str = "Depth check") -> bytes:
     """Return one self-contained page: verdict, picture, tables, what to do."""
     verdict = check.verdict
-    meaning = MEANINGS[verdict] if verdict else f"The evidence is too thin: {check.reason}."
+    meaning = _meaning(check)
     picture = base64.b64encode(check_figure(check)).decode()
     advice = check.recommendation
     rows = [("direction", "phase", "verdict", "why")]

@@ -2,6 +2,7 @@
 
 import pickletools
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from limits.exceptions import ShapeError, StoreError
+from limits.exceptions import DTypeError, ShapeError, StoreError
 from limits.studies.layers import groups_across_layers
 
-__all__ = ["read_layers", "read_weights"]
+__all__ = ["missing_layers", "read_layers", "read_weights"]
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _MOST_LISTED = 12
@@ -42,7 +43,9 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
     StoreError
         If the file cannot be read, or is a pickle that would run code, which is named.
     ShapeError
-        If the pattern matches no weights, or weights of several shapes.
+        If the pattern matches no weights, weights of several shapes, or zeros only.
+    DTypeError
+        If the weights are integers, as after quantisation.
 
     Examples
     --------
@@ -76,7 +79,27 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
             f"{', '.join(map(str, sorted(shapes)))}. Regularity is about layers of one shape: "
             "choose a pattern within one stage."
         )
-    return torch.stack([found[layer] for layer in sorted(found)])
+    stack = torch.stack([found[layer] for layer in sorted(found)])
+    if not stack.is_floating_point():
+        raise DTypeError(
+            f"the weights called {pattern!r} in {file} are {stack.dtype}, as after quantisation: "
+            "integers without their scales say nothing about regularity. Pass the checkpoint from "
+            "before, or weights multiplied by their scales."
+        )
+    if not bool(stack.any()):
+        raise ShapeError(
+            f"the {len(stack)} weights called {pattern!r} in {file} are all zero, so there is "
+            "nothing to measure. Choose another weight, or a checkpoint from after training."
+        )
+    return stack
+
+
+def missing_layers(file: str | Path, pattern: str) -> tuple[int, ...]:
+    """Return the numbers that are left out between the first and the last layer of a weight."""
+    before, after = map(re.escape, pattern.split("{}"))
+    compiled = re.compile(rf"{before}(\d+){after}")
+    found = {int(m.group(1)) for name in read_weights(file) if (m := compiled.fullmatch(name))}
+    return tuple(k for k in range(min(found), max(found)) if k not in found)
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
@@ -99,7 +122,10 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
                 "torch.save wrote the suffix .pt."
             ) from error
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # What is refused is said in words of our own.
+            warnings.simplefilter("ignore")
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise StoreError(_refusal(path, error)) from error
     weights = dict(_flattened(loaded, ""))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from limits.exceptions import BranchError, LimitsError, NonFiniteStateError
-from limits.networks.branches import stream_additions
+from limits.networks.branches import stream_of
 from limits.networks.model_inputs import Call, Inputs, as_call, first_that_runs, on_device_of
 from limits.networks.recording import Graph, record
 from limits.networks.scaled import BranchChoice, branches_by_name
@@ -43,6 +44,7 @@ class Family:
     branch: BranchChoice | None
     _call: Call | None = field(default=None, init=False)
     _notes: dict[str, None] = field(default_factory=dict, init=False)
+    _weights: list[torch.Tensor] = field(default_factory=list, init=False)
     _names: list[str | None] = field(default_factory=list, init=False)
 
     def build(self, depth: int, draw: int) -> nn.Module:
@@ -65,8 +67,8 @@ class Family:
                 raise
             except Exception as error:
                 raise LimitsError(
-                    f"make_model({depth}) failed: {type(error).__name__}: {error}. It must take "
-                    "a depth and return a torch.nn.Module."
+                    f"make_model({depth}) failed: {type(error).__name__}: {error} "
+                    f"({_place_of(error)}). It must take a depth and return a torch.nn.Module."
                 ) from error
         if not isinstance(model, nn.Module):
             raise LimitsError(
@@ -91,24 +93,42 @@ class Family:
         names = None
         if self.branch is not None:
             names = frozenset(branches_by_name(model, self.branch).names)
-        additions, labels, unclear = stream_additions(graph, names=names)
-        if not additions:
+        stream = stream_of(graph, names=names)
+        if not stream.additions:
             raise BranchError(
                 f"found no residual branches in {type(model).__name__} at depth {depth}: none of "
                 f"the {graph.n_additions} additions of its forward pass adds f(h) to h"
                 + (" for the modules named" if names else "")
                 + ". The check needs residual blocks, h + f(h)."
             )
-        self._names = labels
-        if unclear:
+        self._names = stream.modules
+        if stream.n_unclear:
             self._note(
-                f"{unclear} sums at depth {depth} were left out, since both operands pass through "
-                "weights and neither is clearly a shortcut."
+                f"{stream.n_unclear} sums at depth {depth} were left out, since both operands pass "
+                "through weights and neither is clearly a shortcut."
             )
-        roles = roles_of(graph, additions)
+        roles = roles_of(graph, stream.additions)
         if len({role.stage for role in roles.values()}) > 1:
             self._note("The stream has stages of several shapes; what they add up to is combined.")
         return Probe(call, roles, graph.n_additions)
+
+    def check_draw(self, model: nn.Module, draw: int) -> None:
+        """Raise if two draws of the weights are one.
+
+        Raises
+        ------
+        LimitsError
+            If the second has the weights of the first.
+        """
+        if draw == 0:
+            self._weights = [parameter.detach().clone() for parameter in model.parameters()]
+        elif draw == 1 and all(map(torch.equal, self._weights, model.parameters())):
+            raise LimitsError(
+                "make_model returns the same weights for every seed, so intervals over seeds would "
+                "mean nothing. Take torch.manual_seed out of the factory, and draw weights with "
+                "torch's global generator (not numpy's); for weights that are fixed, as from a "
+                "checkpoint, pass n_seeds=1, which gives numbers and no verdict."
+            )
 
     def check_counts(self, counts: Mapping[int, int]) -> None:
         """Raise if the models do not have more residual branches at larger depth."""
@@ -120,19 +140,21 @@ class Family:
                 "make_model(depth) build as many blocks as it is told to."
             )
 
-    def attributes(self) -> dict[str, str]:
+    def attributes(self) -> dict[str, str | int]:
         """Return what was found, for the attributes of a dataset."""
         modules = [name for name in dict.fromkeys(self._names) if name]
         listed = ", ".join(modules[:3]) + (f" ... {modules[-1]}" if len(modules) > 3 else "")
-        outside = (
-            "computed outside of modules; scale_residuals needs each to be a module of its own"
-        )
-        found = f"Branches of the deepest model: {listed or outside}."
+        hooked = None not in self._names
+        outside = "computed outside of modules, where scale_residuals cannot reach them"
+        some = f"{self._names.count(None)} of {len(self._names)} {outside}"
+        found = ", ".join([listed] * bool(listed) + [some if listed else outside] * (not hooked))
+        found = f"Branches of the deepest model: {found}."
         call = self._call
         origin = f"Run on {call.origin}." if call else ""
         return {
             "notes": json.dumps([found, origin, *self._notes]),
             "branch": self.branch if isinstance(self.branch, str) else "",
+            "hooked": int(hooked),
         }
 
     def _run(self, model: nn.Module, depth: int) -> tuple[Graph, Call]:
@@ -191,3 +213,10 @@ class Family:
 
     def _note(self, sentence: str) -> None:
         self._notes[sentence] = None
+
+
+def _place_of(error: Exception) -> str:
+    """Return file and line where the user's code raised, or called what raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [each for each in frames[1:] if "site-packages" not in each.filename] or frames[-1:]
+    return f"{own[-1].filename}:{own[-1].lineno}"

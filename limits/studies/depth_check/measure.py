@@ -16,12 +16,20 @@ from limits.randomness import check_seed
 from limits.studies.depth_check.factory import Family, ModelFactory
 from limits.studies.depth_check.probes import Probe, Reading, check_deterministic
 from limits.studies.depth_check.result import DepthCheck
-from limits.studies.depth_check.stepping import MakeStep, train
+from limits.studies.depth_check.stepping import MakeStep, own_random_numbers, train
 from limits.studies.layers import weights_across_layers
 
 __all__ = ["depth_check"]
 
-_SCALARS = ("change", "log_norm", "gradient_change", "gradient_log_norm", "update_size")
+_SCALARS = (
+    "change",
+    "stream_change",
+    "log_norm",
+    "gradient_change",
+    "gradient_log_norm",
+    "update_size",
+)
+_FROZEN = ("frozen_sum", "frozen_size", "frozen_log_norm")
 _PROFILES = ("stream", "contribution", "gradient")
 
 
@@ -44,8 +52,11 @@ def depth_check(
     found, and one forward and one backward pass measured. Three exponents in the number of
     branches L decide: the growth of |sum_k f_k| / |h_0|, the size of the branches L^-beta, and
     the coherence of the updates, |sum of unit updates at one frozen state| ~ L^gamma. The
-    critical exponent is beta* = max(gamma, 1/2): 1/2 for independent layers (diffusive updates,
-    SDE-like limit), 1 for tied or smooth ones (coherent updates, ODE-like limit).
+    critical exponent is beta* = max(gamma, 1/2): 1/2 for independent layers of mean zero given h
+    (diffusive updates, SDE-like limit), 1 for tied or smooth ones (coherent updates, ODE-like
+    limit). Growth within L^(+-0.125) counts as a limit. In a normalised stream explosion means
+    that the last branches dominate it (`DepthCheck.bounded`); where the stream shrinks or grows
+    without branches, the growth of its norm decides.
 
     Parameters
     ----------
@@ -118,11 +129,15 @@ def depth_check(
     total, done = float(sum(depth for depth, _ in work)), 0.0
     for depth, draw in work:
         model = family.build(depth, draw)
+        if depth == chosen[0]:
+            family.check_draw(model, draw)
         if draw == 0:
             check_deterministic(probes[depth], model)
         if draw == 0 and depth == chosen[-1]:
             regularity = weights_across_layers(model, seed=seed)
-        records[depth, draw] = _measure(model, depth, probes[depth], tried, make_step, steps)
+        records[depth, draw] = _measure(
+            model, depth, probes[depth], tried, make_step, steps, seed=seed, draw=draw
+        )
         done += depth
         if progress:
             progress(done, total, f"depth {depth}, seed {draw}")
@@ -141,7 +156,7 @@ class _Record:
     """Everything measured on one model: a reading and a frozen sum per phase."""
 
     readings: tuple[Reading, ...]
-    frozen: tuple[tuple[float, float], ...]
+    frozen: tuple[tuple[float, float, float], ...]
     scan: tuple[float, ...]
     feature_change: float
 
@@ -153,6 +168,9 @@ def _measure(
     betas: Sequence[float],
     make_step: MakeStep | None,
     steps: int,
+    *,
+    seed: int,
+    draw: int,
 ) -> _Record:
     readings, frozen = [probe.read(model)], [probe.frozen(model)]
     scan = tuple(
@@ -160,7 +178,8 @@ def _measure(
     )
     feature_change = math.nan
     if make_step is not None:
-        feature_change = train(model, depth, probe, make_step, steps)
+        with own_random_numbers(seed, depth, draw):
+            feature_change = train(model, depth, probe, make_step, steps)
         readings.append(probe.read(model))
         frozen.append(probe.frozen(model))
     return _Record(tuple(readings), tuple(frozen), scan, feature_change)
@@ -178,7 +197,7 @@ def _dataset(
     longest = max(probe.n_blocks for probe in probes.values()) + 1
     dims, shape = ("phase", "depth", "seed"), (n_phases, len(depths), n_seeds)
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        name: (dims, np.full(shape, np.nan)) for name in (*_SCALARS, "frozen_sum", "frozen_size")
+        name: (dims, np.full(shape, np.nan)) for name in (*_SCALARS, *_FROZEN)
     }
     for name in _PROFILES:
         variables[name] = (*dims, "layer"), np.full((*shape, longest), np.nan)
@@ -190,7 +209,8 @@ def _dataset(
             for name in _PROFILES:
                 values = getattr(reading, name)
                 variables[name][1][place][: len(values)] = values
-            variables["frozen_sum"][1][place], variables["frozen_size"][1][place] = frozen
+            for name, value in zip(_FROZEN, frozen, strict=True):
+                variables[name][1][place] = value
     rows = [[records[depth, draw] for draw in range(n_seeds)] for depth in depths]
     if betas:
         scan = np.array([[record.scan for record in row] for row in rows])
@@ -203,11 +223,15 @@ def _dataset(
     return xarray.Dataset(variables, coords=coords | ({"beta": list(betas)} if betas else {}))
 
 
+def _is_integral(depth: object) -> bool:
+    return isinstance(depth, float) and depth.is_integer()
+
+
 def _check_counts(
     depths: Sequence[int], n_seeds: int, steps: int, seed: int, betas: Sequence[float] | None
 ) -> tuple[int, ...]:
     check_seed(seed)
-    chosen = tuple(sorted(set(depths)))
+    chosen = tuple(sorted({int(d) if _is_integral(d) else d for d in depths}))
     if not chosen or any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in chosen):
         raise LimitsError(
             f"depths must be positive integers, found {tuple(depths)}. Use for example (8, 16, 32)."

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from limits.networks.recording import is_addition
+from limits.networks.recording import Addition, addition_of
 
 __all__ = ["Observer", "Role", "Stage", "norm_of"]
 
@@ -29,11 +29,16 @@ class Role:
 
 @dataclass
 class Stage:
-    """What accumulates along one stage: the sum of updates, of unit length on a frozen stream."""
+    """What accumulates along one stage: the sum of updates, of unit length on a frozen stream.
 
+    `moved` is the norm of the last state minus the first.
+    """
+
+    first: Tensor
     first_norm: Tensor
     total: Tensor
     gradient_total: Tensor | None = None
+    moved: Tensor | None = None
 
 
 @dataclass(eq=False)
@@ -70,32 +75,43 @@ class Observer(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if not is_addition(func, args):
+        addition = addition_of(func, args, kwargs)
+        if addition is None:
             return func(*args, **kwargs)
         role = self.roles.get(self.n_additions)
         self.n_additions += 1
         if role is None:
             return func(*args, **kwargs)
-        skip, branch = args if role.skip_first else args[::-1]
+        second = addition.second if addition.alpha == 1 else addition.alpha * addition.second
+        skip, branch = (addition.first, second)[:: 1 if role.skip_first else -1]
         self._note(role, skip, branch)
-        total = self._sum(func, args, kwargs, skip, branch)
+        total = self._sum(func, args, kwargs, addition, skip, branch)
         if self.gradients and total.requires_grad:
             # Hooks see gradients from the last block to the first.
             total.register_hook(self._cotangent_of(role))
             if skip.requires_grad:
                 skip.register_hook(self._gradient_of(role))
         if role.ends:
-            self.final_norms[role.stage] = norm_of(total.detach())
+            last, stage = total.detach(), self.stages[role.stage]
+            self.final_norms[role.stage] = norm_of(last)
+            stage.moved = norm_of(last - stage.first)
         self.last = total
         return total
 
     def _sum(
-        self, func: Any, args: tuple[Any, ...], kwargs: Any, skip: Tensor, branch: Tensor
+        self,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: Any,
+        addition: Addition,
+        skip: Tensor,
+        branch: Tensor,
     ) -> Tensor:
         if self.scale == 1:
             return func(*args, **kwargs)
-        # Additions in place rebind their result, so that a new tensor serves as well.
-        return skip.clone() if self.scale == 0 else skip + self.scale * branch
+        total = skip.clone() if self.scale == 0 else skip + self.scale * branch
+        # The caller may go on with the tensor that was changed, not with what is returned.
+        return addition.first.copy_(total) if addition.in_place else total
 
     @torch.no_grad()
     def _note(self, role: Role, skip: Tensor, branch: Tensor) -> None:
@@ -107,7 +123,9 @@ class Observer(TorchFunctionMode):
             update = update / norm.clamp(min=1e-300).to(update.dtype)
         stage = self.stages.get(role.stage)
         if stage is None:
-            self.stages[role.stage] = Stage(self.stream_norms[-1], update.clone())
+            self.stages[role.stage] = Stage(
+                skip.detach().clone(), self.stream_norms[-1], update.clone()
+            )
         else:
             stage.total += update
 

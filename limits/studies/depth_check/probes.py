@@ -33,9 +33,9 @@ class Reading:
 
     Parameters
     ----------
-    change : float
-        |sum_k f_k| / |h_0|, what the branches add up to; |h_L - h_0| / |h_0| where nothing but
-        branches acts on the stream. Over several stages: root of the sum of squares.
+    change, stream_change : float
+        |sum_k f_k| / |h_0|, what the branches add up to, and |h_L - h_0| / |h_0|: the same where
+        nothing but branches acts on the stream. Over several stages: root of the sum of squares.
     log_norm : float
         log(|h_L| / |h_0|), summed over stages.
     gradient_change, gradient_log_norm : float
@@ -48,6 +48,7 @@ class Reading:
     """
 
     change: float
+    stream_change: float
     log_norm: float
     gradient_change: float
     gradient_log_norm: float
@@ -90,18 +91,17 @@ class Probe:
         updates = [_number(norm) for norm in observer.update_norms]
         ends = self._stage_ends()
         finals = {stage: _number(norm) for stage, norm in observer.final_norms.items()}
-        change = math.sqrt(
-            sum(
-                _ratio(_norm(stage.total), _number(stage.first_norm)) ** 2
-                for stage in observer.stages.values()
-            )
-        )
+        stages = observer.stages.values()
+        firsts = [_number(stage.first_norm) for stage in stages]
+        change = _root_of_squares([_norm(stage.total) for stage in stages], firsts)
+        moved = [math.inf if stage.moved is None else _number(stage.moved) for stage in stages]
         stream = [*norms, finals[max(finals)]]
         shares = [_ratio(update, norm) for update, norm in zip(updates, norms, strict=True)]
         backward = self._backward(observer, ends) if gradients else (math.nan, math.nan, ())
         return Reading(
             change=change,
-            log_norm=sum(_log(finals[stage], norms[first]) for stage, (first, _) in ends.items()),
+            stream_change=_root_of_squares(moved, firsts),
+            log_norm=self._log_norm(observer),
             gradient_change=backward[0],
             gradient_log_norm=backward[1],
             update_size=math.sqrt(sum(share**2 for share in shares) / len(shares)),
@@ -110,15 +110,19 @@ class Probe:
             gradient=backward[2],
         )
 
-    def frozen(self, model: nn.Module) -> tuple[float, float]:
-        """Return |sum of unit updates| and the update size, all branches at one frozen state."""
+    def frozen(self, model: nn.Module) -> tuple[float, float, float]:
+        """Return |sum of unit updates|, the update size, and log(|h_L| / |h_0|) without branches.
+
+        All branches answer to one frozen state; the last is 0 if only they act on the stream.
+        """
         observer = self._observed(model, 0.0, gradients=False)
         total = sum(_norm(stage.total) ** 2 for stage in observer.stages.values())
         shares = [
             _ratio(_number(update), _number(norm))
             for update, norm in zip(observer.update_norms, observer.stream_norms, strict=True)
         ]
-        return math.sqrt(total), math.sqrt(sum(share**2 for share in shares) / len(shares))
+        size = math.sqrt(sum(share**2 for share in shares) / len(shares))
+        return math.sqrt(total), size, self._log_norm(observer)
 
     def features(self, model: nn.Module) -> Tensor:
         """Return the state after the last residual sum."""
@@ -157,6 +161,12 @@ class Probe:
         value.backward(cotangent)
         for parameter, gradient in zip(wanted, before, strict=True):
             parameter.grad = gradient
+
+    def _log_norm(self, observer: Observer) -> float:
+        return sum(
+            _log(_number(observer.final_norms[stage]), _number(observer.stream_norms[first]))
+            for stage, (first, _) in self._stage_ends().items()
+        )
 
     def _stage_ends(self) -> dict[int, tuple[int, int]]:
         """Return the first and the last block of every stage."""
@@ -214,8 +224,8 @@ def check_deterministic(probe: Probe, model: nn.Module) -> None:
     if difference > _ALLOWED_DIFFERENCE:
         raise LimitsError(
             f"{type(model).__name__} is not deterministic: two forward passes on the same batch "
-            f"differ by {difference:.1%}. Dropout is switched off for the check; switch off what "
-            "else is random in the forward pass, for example stochastic depth or noise."
+            f"differ by {difference:.1%}. Dropout layers are off in the check; switch off "
+            "what else is random: call .eval() in the factory for dropout by a function."
         )
 
 
@@ -272,14 +282,17 @@ def _norm(tensor: Tensor) -> float:
 
 
 def _number(norm: Tensor) -> float:
-    value = float(norm)
-    return math.inf if math.isnan(value) else value
+    return math.inf if math.isnan(float(norm)) else float(norm)
 
 
 def _ratio(value: float, unit: float) -> float:
     if not math.isfinite(value) or not math.isfinite(unit):
         return math.inf
     return value / unit if unit > 0 else math.nan
+
+
+def _root_of_squares(values: list[float], units: list[float]) -> float:
+    return math.hypot(*map(_ratio, values, units))
 
 
 def _log(value: float, unit: float) -> float:

@@ -35,7 +35,15 @@ class Recommendation:
     reason: str
 
 
-def recommend(regime: Regime, critical: Growth, own: Growth, branch: str | None) -> Recommendation:
+def recommend(
+    regime: Regime,
+    critical: Growth,
+    own: Growth,
+    branch: str | None,
+    *,
+    hooked: bool = True,
+    factor: float | None = None,
+) -> Recommendation:
     """Return the rules that bring a network to its critical scaling.
 
     A branch of size L^-alpha changes features by L^(1 - alpha - gamma) in one step of Adam (a
@@ -44,13 +52,17 @@ def recommend(regime: Regime, critical: Growth, own: Growth, branch: str | None)
     Parameters
     ----------
     regime : str
-        Forward verdict.
+        Verdict.
     critical : Growth
         Exponent at which the updates of this network add up, at least 1/2.
     own : Growth
         Exponent beta of the branches as they are.
     branch : str or None
         Pattern of the modules that were chosen by the user.
+    hooked : bool
+        Whether every branch is the output of a module, as `limits.scale_residuals` needs it.
+    factor : float or None
+        What is left of the stream without branches, where something else multiplies it.
 
     References
     ----------
@@ -65,19 +77,46 @@ def recommend(regime: Regime, critical: Growth, own: Growth, branch: str | None)
     """
     target = _snapped(critical.value)
     missing = _snapped(target - _snapped(own.value))
-    tau = None if regime == "limit" or missing == 0 else power_of_depth(-missing)
-    named = f', branch="{branch}"' if branch else ""
-    call = (
-        f'limits.scale_residuals(model, tau="{tau}"{named})'
-        if tau
-        else "nothing to change: the branches are at their critical scale"
-    )
     reason = (
         f"the branches of this network have size L^{-own.value:+.2f} and their sum is of order one "
-        f"at L^{-critical.value:+.2f}"
+        f"at L^{-critical.value:+.2f} (critical exponent)"
     )
-    return Recommendation(
-        tau, call, _rate(-(1 - target)), _rate(2 * target - 1), f"{reason} (critical exponent)"
+    if factor is not None:
+        # Smaller branches would leave the stream to that factor alone.
+        unknown = "not known for such a stream"
+        reason = f"without branches the stream is multiplied by {factor:.2g} at the deepest"
+        return Recommendation(None, _other_factor(regime), unknown, unknown, reason)
+    tau = None if regime == "limit" or missing == 0 else power_of_depth(-missing)
+    call = _call(tau, branch, hooked=hooked) if tau else _no_factor(regime)
+    return Recommendation(tau, call, _rate(-(1 - target)), _rate(2 * target - 1), reason)
+
+
+def _call(tau: str, branch: str | None, *, hooked: bool) -> str:
+    if not hooked:
+        return (
+            f"multiply every branch by tau = {tau} in the code of the model, h + tau * f(h): the "
+            "branches are not outputs of modules, which limits.scale_residuals would need"
+        )
+    named = f', branch="{branch}"' if branch else ""
+    return f'limits.scale_residuals(model, tau="{tau}"{named})'
+
+
+def _no_factor(regime: Regime) -> str:
+    if regime == "limit":
+        return "nothing to change: the branches are at their critical scale"
+    return (
+        f"no power of L cures this {regime}: the branches have their critical exponent already. "
+        "Look at the constant in front of them, at what follows the sums (normalisation, "
+        "activation), and at what the branches do to gradients"
+    )
+
+
+def _other_factor(regime: Regime) -> str:
+    if regime == "limit":
+        return "nothing to change: the stream keeps its size; do not scale the branches alone"
+    return (
+        f"change what multiplies the stream besides its branches: this {regime} is not cured by a "
+        "factor of the branches alone"
     )
 
 

@@ -8,8 +8,17 @@ from typing import Literal
 import numpy as np
 import xarray
 
+from limits._typing import Regime
 from limits.studies.depth_check.recommend import Recommendation, recommend
-from limits.studies.depth_check.verdict import Growth, Judgement, Kind, judge, kind_of, slopes
+from limits.studies.depth_check.verdict import (
+    Growth,
+    Judgement,
+    Kind,
+    judge,
+    kind_of,
+    slopes,
+    stream_factor,
+)
 
 __all__ = ["DepthCheck", "Phase"]
 
@@ -79,15 +88,23 @@ class DepthCheck:
         }
 
     @property
-    def verdict(self) -> str | None:
+    def verdict(self) -> Regime | None:
         """The regime at initialisation: explosion if either direction explodes, else forward."""
         if self.forward.regime and self.backward.regime == "explosion":
             return "explosion"
         return self.forward.regime
 
     @property
+    def bounded(self) -> bool:
+        """Whether an explosion is one of the branches only, in a stream that is normalised."""
+        exploding = [each for each in (self.forward, self.backward) if each.regime == "explosion"]
+        return bool(exploding) and all(each.bounded for each in exploding)
+
+    @property
     def reason(self) -> str:
         """Why the verdict is what it is, or why there is none."""
+        if self.verdict == "explosion" != self.forward.regime:
+            return self.backward.reason
         return self.forward.reason
 
     def growth(self, name: str, *, phase: Phase = "initial") -> Growth:
@@ -163,10 +180,17 @@ class DepthCheck:
     @property
     def recommendation(self) -> Recommendation | None:
         """What to change; None without a verdict."""
-        if self.forward.regime is None:
+        if self.verdict is None:
             return None
         branch = str(self.dataset.attrs.get("branch", "")) or None
-        return recommend(self.forward.regime, self.critical, self.own_beta, branch)
+        return recommend(
+            self.verdict,
+            self.critical,
+            self.own_beta,
+            branch,
+            hooked=bool(self.dataset.attrs.get("hooked", 1)),
+            factor=stream_factor(self.dataset.sel(phase="initial")),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -1,18 +1,43 @@
 """A user's own training steps inside a check."""
 
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeAlias
 
+import numpy as np
 import torch
 from torch import nn
 
 from limits.exceptions import LimitsError
+from limits.randomness import Stream
 from limits.studies.depth_check.probes import Probe
 
-__all__ = ["MakeStep", "Step", "train"]
+__all__ = ["MakeStep", "Step", "own_random_numbers", "train"]
 
 Step: TypeAlias = Callable[[], object]
 MakeStep: TypeAlias = Callable[[nn.Module, int], Step]
+
+
+@contextmanager
+def own_random_numbers(seed: int, depth: int, draw: int) -> Iterator[None]:
+    """Seed the global generators of torch, numpy and Python for a while, then restore them.
+
+    Batches and dropout of a user's step are drawn from them.
+    """
+    generator = Stream(seed, f"depth-check/step/{depth}").generator(draw)
+    word = int(torch.randint(2**31, (), generator=generator))
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
+    try:
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(word)
+            np.random.seed(word)  # noqa: NPY002
+            random.seed(word)
+            yield
+    finally:
+        np.random.set_state(of_numpy)  # noqa: NPY002
+        random.setstate(of_python)
 
 
 def train(model: nn.Module, depth: int, probe: Probe, make_step: MakeStep, steps: int) -> float:

@@ -1,7 +1,7 @@
 """What the numbers of a depth check mean: growth with depth, and one of four words or none."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -11,19 +11,20 @@ from scipy import stats
 
 from limits._typing import Regime
 
-__all__ = ["Growth", "Judgement", "Kind", "judge", "kind_of", "slopes"]
+__all__ = ["MARGIN", "Growth", "Judgement", "Kind", "judge", "kind_of", "slopes", "stream_factor"]
 
 Kind = Literal["SDE-like", "ODE-like", "between"]
 Direction = Literal["forward", "backward"]
 
 # Half the distance between exponents that people use: 1/4, 1/2, 1.
-_CUT = 0.125
+MARGIN = 0.125
 _CONFIDENCE = 0.99
 _FEWEST_DEPTHS = 3
 _FEWEST_SEEDS = 3
 _SMALLEST_RANGE = 4
 _DEEP_ENOUGH = -1.0
 _FALLING = -0.25
+_SAME = 0.9
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,16 @@ class Growth:
     def regimes(self) -> tuple[Regime, ...]:
         """The regimes that the interval reaches: decay, neither, growth."""
         words: tuple[tuple[Regime, float, float], ...] = (
-            ("identity", -math.inf, -_CUT),
-            ("limit", -_CUT, _CUT),
-            ("explosion", _CUT, math.inf),
+            ("identity", -math.inf, -MARGIN),
+            ("limit", -MARGIN, MARGIN),
+            ("explosion", MARGIN, math.inf),
         )
         return tuple(word for word, low, high in words if self.low < high and self.high > low)
 
     @property
     def nearest(self) -> Regime:
         """The regime of the value itself."""
-        if abs(self.value) <= _CUT:
+        if abs(self.value) <= MARGIN:
             return "limit"
         return "explosion" if self.value > 0 else "identity"
 
@@ -93,15 +94,20 @@ class Judgement:
         None where the evidence is too thin.
     growth : Growth
         Exponent in depth of what all branches together change, relative to the first state
-        (the last gradient).
+        (the last gradient); of the norm itself where a factor acts on the stream as well.
     reason : str
         One sentence with the numbers, and what to do where there is no verdict.
+    bounded : bool
+        Whether the norm stays bounded although what branches add does not, as in a stream that is
+        normalised after every sum: explosion then says that the last branches dominate it and
+        the first are forgotten, not that anything diverges.
     """
 
     direction: Direction
     regime: Regime | None
     growth: Growth
     reason: str
+    bounded: bool = False
 
     @property
     def word(self) -> str:
@@ -119,9 +125,7 @@ def slopes(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[
     array([0.5])
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        logs = np.log(values)
-        x = np.log(counts) - np.log(counts).mean()
-        return np.einsum("d,ds->s", x, logs) / (x**2).sum()
+        return _log_slopes(np.log(values), counts)
 
 
 def judge(data: xarray.Dataset, direction: Direction) -> Judgement:
@@ -150,8 +154,57 @@ def judge(data: xarray.Dataset, direction: Direction) -> Judgement:
     shrinking = _contraction(norm, counts)
     if shrinking:
         return Judgement(direction, "contraction", measured, f"{_subject(direction)} {shrinking}")
-    expected = _linear_growth(data, counts)
-    return _compare(direction, measured, expected)
+    factor = stream_factor(data)
+    if factor is not None:
+        return _by_norm(direction, norm, counts, factor)
+    judged = _compare(direction, measured, _linear_growth(data, counts))
+    if judged.regime == "explosion" and _bounded(data, norm, counts):
+        size = math.exp(float(norm[-1].mean()))
+        reason = (
+            f"{judged.reason}; normalisation keeps the {_subject(direction)} themselves bounded, "
+            f"at {size:.2g} times their first size at the deepest"
+        )
+        return replace(judged, reason=reason, bounded=True)
+    return judged
+
+
+def stream_factor(data: xarray.Dataset) -> float | None:
+    """Return what is left of the deepest stream without branches, None unless depth changes it.
+
+    As in h -> sqrt(1/2) (h + f(h)): the sum of branches then says nothing about the stream.
+    """
+    logs, counts = data["frozen_log_norm"].to_numpy(), data["branches"].to_numpy().astype(float)
+    if not np.isfinite(logs).all():
+        return math.exp(float(logs[-1].mean())) if np.isneginf(logs).any() else None
+    steep = abs(float(_log_slopes(logs, counts).mean())) > -_FALLING
+    deepest = float(logs[-1].mean())
+    return math.exp(min(deepest, 700.0)) if steep and abs(deepest) > -_DEEP_ENOUGH else None
+
+
+def _by_norm(
+    direction: Direction, norm: NDArray[np.float64], counts: NDArray[np.float64], factor: float
+) -> Judgement:
+    """Decide by the norm alone, where not only branches act on the stream."""
+    found = Growth.of_slopes(_log_slopes(norm, counts))
+    reason = (
+        f"the norm of the {_subject(direction)} grows like L^{found}; what branches add up to does "
+        f"not count, since without them the stream is multiplied by {factor:.2g} at the deepest"
+    )
+    if len(found.regimes) == 1 and found.nearest != "identity":
+        return Judgement(direction, found.nearest, found, reason)
+    more = "more than one regime is open: use more seeds (n_seeds), or a larger batch"
+    return Judgement(direction, None, found, f"{reason}; {more}")
+
+
+def _bounded(data: xarray.Dataset, norm: NDArray[np.float64], counts: NDArray[np.float64]) -> bool:
+    """Say whether norms stay flat since h_L - h_0 is not the sum of the branches."""
+    moved, added = (float(data[name][-1].mean()) for name in ("stream_change", "change"))
+    return moved < _SAME * added and float(_log_slopes(norm, counts).mean()) <= MARGIN
+
+
+def _log_slopes(logs: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    x = np.log(counts) - np.log(counts).mean()
+    return np.einsum("d,ds->s", x, logs) / (x**2).sum()
 
 
 def _thin(data: xarray.Dataset, change: NDArray[np.float64], direction: Direction) -> str:
@@ -167,10 +220,15 @@ def _thin(data: xarray.Dataset, change: NDArray[np.float64], direction: Directio
         return f"{data.sizes['seed']} seeds give no useful interval. Pass n_seeds=3 or more"
     if np.isnan(change).all():
         return (
-            f"no {_subject(direction)} were seen. Let the model compute with gradients and return "
-            "what depends on its residual stream"
+            f"no {_subject(direction)} were seen. Let the model compute gradients, return what "
+            "depends on its residual stream, and checkpoint with use_reentrant=False"
         )
     if (change[~np.isnan(change)] == 0).any():
+        if direction == "backward" and (data["change"].to_numpy() != 0).all():
+            return (
+                "no gradient through branches reaches the tensor they are added to, as where h is "
+                "multiplied or copied before the sum, c * h + f(h). Read the forward verdict"
+            )
         return (
             "branches return exactly zero, as with a last layer that starts at zero: depth shows "
             "only after training steps. Pass make_step, and read the verdict after training"
@@ -182,8 +240,7 @@ def _contraction(norm: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
     """Describe a norm that falls with depth without end, or return an empty string."""
     if not np.isfinite(norm).all():
         return "vanish" if np.isneginf(norm).any() else ""
-    x = np.log(counts) - np.log(counts).mean()
-    falling = Growth.of_slopes(np.einsum("d,ds->s", x, norm) / (x**2).sum())
+    falling = Growth.of_slopes(_log_slopes(norm, counts))
     deepest = float(norm[-1].mean())
     if falling.high < _FALLING and deepest < _DEEP_ENOUGH:
         return (
@@ -201,11 +258,7 @@ def _linear_growth(data: xarray.Dataset, counts: NDArray[np.float64]) -> Growth:
 
 
 def _compare(direction: Direction, measured: Growth, expected: Growth) -> Judgement:
-    """Decide by the measured growth, with the growth at a frozen stream as second witness.
-
-    One interval inside a regime and the other value in it: two witnesses, since growth over small
-    depths is not yet that of large ones.
-    """
+    """Decide by two witnesses, as growth over small depths is not yet that of large ones."""
     found, second = measured.regimes, expected.regimes
     numbers = f"{_what(direction)} grows like L^{measured}"
     if len(found) == 1 and expected.nearest == found[0]:
