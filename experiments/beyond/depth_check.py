@@ -58,7 +58,7 @@ class Config:
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 8, 16), n_seeds=8, trained_depth=12, steps=40),
+    "smoke": Config(n_seeds=12, depths=(4, 8, 16, 32), trained_depth=12, steps=40),
     "laptop": Config(),
     "paper": Config(
         depths=(4, 8, 16, 32, 64), n_seeds=20, width=64, trained_depth=64, steps=400
