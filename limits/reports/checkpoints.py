@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from limits.studies import DepthRegularity, WeightRegularity, weight_regularity
-from limits.studies.checkpoints import missing_layers, read_layers
+from limits.studies.checkpoints import missing_layers, read_numbered
 
 __all__ = ["CheckpointReport", "read_checkpoints"]
 
@@ -124,7 +124,7 @@ def read_checkpoints(files: Sequence[Path], pattern: str) -> CheckpointReport:
     ShapeError
         If the pattern fits nothing, or there are fewer than 16 layers.
     """
-    stacks = [read_layers(file, pattern) for file in files]
+    numbers, stacks = zip(*(read_numbered(file, pattern) for file in files), strict=True)
     networks = tuple(weight_regularity(stack) for stack in stacks)
     several = len({each.depth for each in networks}) > 1
     return CheckpointReport(
@@ -132,7 +132,7 @@ def read_checkpoints(files: Sequence[Path], pattern: str) -> CheckpointReport:
         pattern,
         networks,
         weight_regularity(stacks) if several else None,
-        tuple(missing_layers(file, pattern) for file in files),
+        tuple(missing_layers(each) for each in numbers),
     )
 
 

@@ -4,7 +4,7 @@ import pickletools
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from limits.exceptions import DTypeError, ShapeError, StoreError
 from limits.studies.layers import groups_across_layers
 
-__all__ = ["missing_layers", "read_layers", "read_weights"]
+__all__ = ["missing_layers", "read_layers", "read_numbered", "read_weights"]
 
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _MOST_LISTED = 12
@@ -57,6 +57,11 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
     ...     read_layers(file, "layers.{}.weight").shape
     torch.Size([12, 2, 2])
     """
+    return read_numbered(file, pattern)[1]
+
+
+def read_numbered(file: str | Path, pattern: str) -> tuple[tuple[int, ...], Tensor]:
+    """Return the numbers of the layers, ascending, and what `read_layers` does."""
     weights = read_weights(file)
     if pattern.count("{}") != 1:
         raise ShapeError(
@@ -79,7 +84,8 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
             f"{', '.join(map(str, sorted(shapes)))}. Regularity is about layers of one shape: "
             "choose a pattern within one stage."
         )
-    stack = torch.stack([found[layer] for layer in sorted(found)])
+    numbers = tuple(sorted(found))
+    stack = torch.stack([found[layer] for layer in numbers])
     if not stack.is_floating_point():
         raise DTypeError(
             f"the weights called {pattern!r} in {file} are {stack.dtype}, as after quantisation: "
@@ -91,15 +97,19 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
             f"the {len(stack)} weights called {pattern!r} in {file} are all zero, so there is "
             "nothing to measure. Choose another weight, or a checkpoint from after training."
         )
-    return stack
+    return numbers, stack
 
 
-def missing_layers(file: str | Path, pattern: str) -> tuple[int, ...]:
-    """Return the numbers that are left out between the first and the last layer of a weight."""
-    before, after = map(re.escape, pattern.split("{}"))
-    compiled = re.compile(rf"{before}(\d+){after}")
-    found = {int(m.group(1)) for name in read_weights(file) if (m := compiled.fullmatch(name))}
-    return tuple(k for k in range(min(found), max(found)) if k not in found)
+def missing_layers(numbers: Sequence[int]) -> tuple[int, ...]:
+    """Return the numbers that are left out between the first and the last layer.
+
+    Examples
+    --------
+    >>> missing_layers((0, 1, 4))
+    (2, 3)
+    """
+    present = set(numbers)
+    return tuple(k for k in range(min(present), max(present)) if k not in present)
 
 
 def read_weights(file: str | Path) -> dict[str, Tensor]:
