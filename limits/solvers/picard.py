@@ -11,12 +11,12 @@ from torch import Tensor
 
 from limits.exceptions import SolverError
 from limits.paths.base import check_count
+from limits.solvers.anderson import Anderson
 
 __all__ = ["Picard"]
 
 _SWEEPS = 200
 _MEMORY = 6
-_RIDGE = 1e-14
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Picard:
         self, slope: Callable[[Tensor], Tensor], guess: Tensor, end: Tensor, integral: Tensor
     ) -> Tensor:
         integral, found, moved = integral.to(guess), guess, float("inf")
-        points: list[Tensor] = []
-        residuals: list[Tensor] = []
+        # Plain iteration diverges where the right-hand side is steep, as late in a training.
+        mix = Anderson(_MEMORY)
         for _ in range(_SWEEPS):
             swept = end + torch.tensordot(integral, slope(found), dims=1)
             moved = float((swept - found).abs().max())
@@ -88,32 +88,12 @@ class Picard:
                 return swept
             if not moved < 1e100:
                 break
-            points = [*points[-_MEMORY:], found]
-            residuals = [*residuals[-_MEMORY:], swept - found]
-            found = _extrapolated(points, residuals)
+            found = mix(found.reshape(1, -1), swept.reshape(1, -1)).view_as(swept)
         raise SolverError(
             f"the iteration in layer time still moves by {moved:.1e} after {_SWEEPS} sweeps or "
             f"overflowed, with {self.nodes} nodes. The training step has probably diverged: lower "
             "the learning rate."
         )
-
-
-def _extrapolated(points: list[Tensor], residuals: list[Tensor]) -> Tensor:
-    """Return Anderson's next point: the sweep of the mix of points whose residual is least.
-
-    Plain iteration diverges where the right-hand side is steep, as late in a training.
-    """
-    plain = points[-1] + residuals[-1]
-    if len(points) == 1:
-        return plain
-    x, r = torch.stack(points), torch.stack(residuals)
-    steps, turns = (x[1:] - x[:-1]).flatten(1), (r[1:] - r[:-1]).flatten(1)
-    # Scaled, because normal equations square the range of sizes.
-    sizes = turns.norm(dim=1, keepdim=True).clamp_min(1e-300)
-    steps, turns = steps / sizes, turns / sizes
-    gram = turns @ turns.mT + _RIDGE * torch.eye(len(turns)).to(turns)
-    mix = torch.linalg.solve(gram, turns @ residuals[-1].flatten())
-    return plain - (mix @ (steps + turns)).reshape(plain.shape)
 
 
 @lru_cache(maxsize=32)
