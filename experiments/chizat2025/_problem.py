@@ -1,6 +1,6 @@
 """What the figures share: the data, the limit's answer, and how a cell is drawn."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -44,6 +44,33 @@ def reference(
     )
     x, y = data(width)
     return solver.solve(limits.MeanODE(width), x, y, steps=max(keep), seed=1, keep=keep)
+
+
+def trained(
+    width: int,
+    depth: int,
+    hidden_widths: Sequence[int],
+    *,
+    n_paths: int,
+    seed: int,
+    solution: limits.MeanODESolution,
+    progress: Progress,
+) -> Iterator[tuple[torch.Tensor, list[limits.ErrorSplit]]]:
+    """Yield outputs ``(step, path, input, width)`` of networks of one depth and every width.
+
+    With the bias and fluctuation of every kept step of the limit's solution. A seed of its own
+    for every hidden width, since widths of one seed share random numbers.
+    """
+    x, y = data(width)
+    for number, hidden_width in enumerate(hidden_widths):
+        net = limits.MeanFieldResNet(width, hidden_width, depth=depth)
+        weights = net.sample(n_paths=n_paths, seed=seed + number)
+        keep = solution.steps
+        outputs = net.descend(x, y, weights, steps=max(keep), keep=keep, in_place=True).outputs
+        pairs = zip(outputs, solution.outputs, strict=True)
+        yield outputs, [limits.split_error(*pair, seed=0) for pair in pairs]
+        if progress is not None:
+            progress(number + 1, len(hidden_widths), "hidden widths")
 
 
 def log_log(ax: Axes) -> None:

@@ -90,20 +90,16 @@ def task(
         config.width, config.kept_steps, config.particles, config.nodes, config.replicates
     )
     x, y = _problem.data(config.width)
-    steps, deviations, bias, fluctuation = max(config.kept_steps), [], [], []
-    for number, hidden_width in enumerate(config.hidden_widths):
-        net = limits.MeanFieldResNet(config.width, hidden_width, depth=depth)
-        weights = net.sample(n_paths=config.n_paths, seed=seed + number)
-        out = net.descend(x, y, weights, steps=steps, keep=config.kept_steps, in_place=True)
-        apart = out.outputs - out.outputs.mean(dim=1, keepdim=True)
-        factor = (config.n_paths / (config.n_paths - 1)) ** 0.5
+    deviations, bias, fluctuation = [], [], []
+    factor = (config.n_paths / (config.n_paths - 1)) ** 0.5
+    for outputs, splits in _problem.trained(
+        config.width, depth, config.hidden_widths, n_paths=config.n_paths, seed=seed,
+        solution=solution, progress=progress,
+    ):  # fmt: skip
+        apart = outputs - outputs.mean(dim=1, keepdim=True)
         deviations.append(factor * apart.square().mean(dim=(2, 3)).sqrt())
-        pairs = zip(out.outputs, solution.outputs, strict=True)
-        splits = [limits.split_error(*pair, seed=0) for pair in pairs]
         bias.append([split.bias for split in splits])
         fluctuation.append([split.fluctuation for split in splits])
-        if progress is not None:
-            progress(number + 1, len(config.hidden_widths), "hidden widths")
     shape = ("hidden_width", "step")
     return xr.Dataset(
         {

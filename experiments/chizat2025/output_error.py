@@ -92,19 +92,15 @@ def task(
     solution = _problem.reference(
         config.width, config.steps, config.particles, config.nodes, config.replicates
     )
-    x, y = _problem.data(config.width)
     errors, bias, fluctuation = [], [], []
-    for number, hidden_width in enumerate(config.hidden_widths):
-        net = limits.MeanFieldResNet(config.width, hidden_width, depth=depth)
-        weights = net.sample(n_paths=config.n_paths, seed=seed + number)
-        out = net.descend(x, y, weights, steps=max(config.steps), keep=config.steps, in_place=True)
-        gaps = out.outputs - solution.outputs.unsqueeze(1)
+    for outputs, splits in _problem.trained(
+        config.width, depth, config.hidden_widths, n_paths=config.n_paths, seed=seed,
+        solution=solution, progress=progress,
+    ):  # fmt: skip
+        gaps = outputs - solution.outputs.unsqueeze(1)
         errors.append(gaps.square().mean(dim=(2, 3)).sqrt())
-        splits = [limits.split_error(each, 0 * each[0], seed=0) for each in gaps]
         bias.append([split.bias for split in splits])
         fluctuation.append([split.fluctuation for split in splits])
-        if progress is not None:
-            progress(number + 1, len(config.hidden_widths), "hidden widths")
     shape = ("hidden_width", "step")
     return xr.Dataset(
         {
