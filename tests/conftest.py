@@ -1,6 +1,7 @@
 """Shape annotations are checked while the tests run; the slow tests wait to be asked for."""
 
 import sys
+from pathlib import Path
 
 import jaxtyping
 import pytest
@@ -11,7 +12,12 @@ import tests.helpers
 # Only annotations that name a shape are checked. The others say what a careful user passes, and
 # the library answers everybody else with its own errors, which these tests are about.
 assert "limits" not in sys.modules, "limits was imported before its annotations could be checked"
-jaxtyping.install_import_hook("limits", f"{tests.helpers.__name__}.check_shapes")
+LIMITS = Path(__file__).parents[1] / "limits"
+jaxtyping.install_import_hook(
+    # numba compiles functions, not what checks wrap around them.
+    [f"limits.{each.stem}" for each in LIMITS.iterdir() if each.stem != "compiled_normals"],
+    f"{tests.helpers.__name__}.check_shapes",
+)
 
 THREADS = 2
 

@@ -73,7 +73,15 @@ def unit_normals(stream: type, *, reserved: int) -> Iterator[dict[str, int]]:
     """
     starts: dict[str, int] = {}
 
-    def normals(self: Any, first_path: int, n_paths: int, size: int, part: int = 0) -> Tensor:
+    def normals(
+        self: Any,
+        first_path: int,
+        n_paths: int,
+        size: int,
+        part: int = 0,
+        *,
+        memory: Tensor | None = None,
+    ) -> Tensor:
         assert size <= reserved
         start = starts.setdefault(f"{self.name}#{part}", reserved * len(starts))
         paths = torch.arange(first_path, first_path + n_paths)[:, None]

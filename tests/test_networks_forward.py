@@ -215,9 +215,9 @@ def test_chunks_change_nothing_but_the_last_bits_of_other_activations():
 @pytest.mark.parametrize("path", [limits.BrownianPath(40), limits.SmoothPath(40)])
 @every_network
 def test_threads_change_no_bit(net, path, dtype):
-    # Width 40 holds 96 paths in a chunk: two chunks for two threads.
+    # Enough work for two threads.
     sample = path.sample(depth=10, n_paths=128, seed=0, dtype=dtype)
-    assert len(sample.chunks()) >= 2
+    assert len(sample.shares()) >= 2
     h0 = normal_inputs(2, 40, dtype=dtype)
     outs = []
     for threads in (1, 2):

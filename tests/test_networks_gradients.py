@@ -234,10 +234,10 @@ def test_nothing_is_recorded_for_inputs_without_gradients(net):
     ids=lambda net: f"{net.activation}-{net.block}",
 )
 def test_chunks_and_threads_change_no_bit_of_gradients_and_tangents(net, dtype):
-    # Width 40 holds 96 paths in a chunk: 161 paths make two.
+    # Enough work for two threads, a number of paths that sixteen does not divide.
     path = limits.BrownianPath(40)
     sample = path.sample(depth=12, n_paths=161, seed=0, dtype=dtype)
-    assert len(sample.chunks()) >= 2
+    assert len(sample.shares()) >= 2
     h0, q0, cotangent = (normal_inputs(161, 2, 40, seed=s, dtype=dtype) for s in (1, 2, 3))
 
     def both(part, rows):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limits._typing import State, TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError
+from limits.parallel import balanced
 from limits.paths.base import check_count
 from limits.paths.sources import IndependentSource
 from limits.paths.torchsde_noise import GridBrownian
@@ -21,8 +22,11 @@ _NORMALS_PER_PATH = 2**12
 """Part of the definition of the streams. A quarter of what weights draw at once: a step reads only
 `width` of them, so a slab that leaves the cache costs more than its seeding saves."""
 
-_CHUNK_ENTRIES = 2**14
-"""Entries of the states that advance together: the slabs of their noise stay in the cache."""
+_CHUNK_ENTRIES = 2**16
+"""Entries of the states that advance together; smaller ones are many short operations, whose
+threads would only wait in turns."""
+
+_SMALL_ENTRIES = 2**15
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +92,11 @@ class NoiseSample:
         size = _CHUNK_ENTRIES // self.width if chunk is None else chunk
         size = max(BLOCK, -(-size // BLOCK) * BLOCK)
         return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+
+    def shares(self) -> list[tuple[int, int]]:
+        """Split the paths as `chunks` does, in even shares for the threads torch may use."""
+        small = self.n_paths * self.width < _SMALL_ENTRIES
+        return self.chunks() if small else balanced(self.chunks(), torch.get_num_threads())
 
     def steps(self, *, first_path: int, n_paths: int, n_inputs: int) -> Iterator[State]:
         """Yield the increments dB of variance 1 / depth, shape ``(path, input, width)``."""

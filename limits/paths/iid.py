@@ -79,9 +79,14 @@ class IIDPath(WeightPath):
         return IndependentSource.of_matrices(stream, self.width, depth, draw)
 
 
-def _uniform(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:
-    return stream.centred_uniforms(first, n_paths, size, math.sqrt(3), part)
+def _uniform(
+    stream: Stream, first: int, n_paths: int, size: int, part: int, *, memory: Tensor
+) -> Tensor:
+    return stream.centred_uniforms(first, n_paths, size, math.sqrt(3), part, memory=memory)
 
 
-def _rademacher(stream: Stream, first: int, n_paths: int, size: int, part: int) -> Tensor:
-    return stream.uniforms(first, n_paths, size, part).sub(0.5).ge(0).float().mul(2).sub(1)
+def _rademacher(
+    stream: Stream, first: int, n_paths: int, size: int, part: int, *, memory: Tensor
+) -> Tensor:
+    uniforms = stream.uniforms(first, n_paths, size, part, memory=memory)
+    return uniforms.ge_(0.5).mul_(2).sub_(1)

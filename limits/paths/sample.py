@@ -26,9 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["WeightSample"]
 
-_MATRIX_ENTRIES = 2**17
+_MATRIX_ENTRIES = 2**18
 _CHUNK_BYTES = 2**25
 _SMALL_LAZY_ENTRIES = 2**15
+_SMALL_DENSE_ENTRIES = 2**17
+_ENTRIES_OF_A_CALL = 200
+"""Entries of a matrix that take as long as to begin its product."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,8 +219,11 @@ class WeightSample:
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
-        # A small lazy draw is many short operations, whose threads would only wait in turns.
-        small = self.lazy is not None and self.n_paths * self.width < _SMALL_LAZY_ENTRIES
+        # A small draw is many short operations, whose threads would only wait in turns.
+        if self.lazy is None:
+            small = self.n_paths * (self.width**2 + _ENTRIES_OF_A_CALL) < _SMALL_DENSE_ENTRIES
+        else:
+            small = self.n_paths * self.width < _SMALL_LAZY_ENTRIES
         return self.chunks() if small else balanced(self.chunks(), torch.get_num_threads())
 
     def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":

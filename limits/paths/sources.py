@@ -1,14 +1,14 @@
 """Where the numbers of one draw come from: slabs of consecutive layers, read in any order."""
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.randomness import Stream
+from limits.paths.recycling import RecycledMemory
+from limits.randomness import Stream, memory_of
 
 __all__ = ["Draw", "IndependentSource", "Reader", "SmoothReader", "Source"]
 
@@ -18,7 +18,22 @@ _NORMALS_PER_PATH = 2**14
 Part of the definition of the streams: changing it changes every draw."""
 
 
-Draw = Callable[[Stream, int, int, int, int], Tensor]
+class Draw(Protocol):
+    """Draws ``(n_paths, size)`` numbers of unit variance into memory that is given."""
+
+    def __call__(
+        self,
+        stream: Stream,
+        first_path: int,
+        n_paths: int,
+        size: int,
+        part: int,
+        /,
+        *,
+        memory: Tensor,
+    ) -> Tensor:
+        """Return the numbers, float32."""
+        ...
 
 
 class Reader(Protocol):
@@ -93,8 +108,8 @@ class IndependentSource:
         Number of layers.
     scale : float
         Turns unit variance into increments.
-    standardised : callable
-        Draws ``(stream, first_path, n_paths, size, part)`` -> ``(n_paths, size)``.
+    standardised : Draw
+        Draws the numbers.
     normals_per_path : int, optional
         Numbers a path draws at once, where it is not that of weights; part of the definition of
         the streams.
@@ -136,15 +151,19 @@ class IndependentSource:
         return _IndependentReader(self, first_path, n_paths)
 
 
-@dataclass(frozen=True)
 class _IndependentReader:
-    source: IndependentSource
-    first_path: int
-    n_paths: int
+    def __init__(self, source: IndependentSource, first_path: int, n_paths: int) -> None:
+        self._source = source
+        self._first_path = first_path
+        self._n_paths = n_paths
+        size = source.slab_layers * math.prod(source.shape)
+        self._memory = RecycledMemory(memory_of(n_paths, size))
 
     def slab(self, part: int) -> Tensor:
-        source = self.source
+        source = self._source
         layers = min(source.slab_layers, source.depth - part * source.slab_layers)
-        size = layers * math.prod(source.shape)
-        flat = source.standardised(source.stream, self.first_path, self.n_paths, size, part)
+        size, memory = layers * math.prod(source.shape), self._memory.piece()
+        flat = source.standardised(
+            source.stream, self._first_path, self._n_paths, size, part, memory=memory
+        )
         return flat.unflatten(1, (layers, *source.shape))

@@ -14,7 +14,7 @@ from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
 from limits.networks.inputs import layer_times
 from limits.networks.propagate import Stepper, run
-from limits.parallel import balanced, map_chunks
+from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.preparation import as_trajectory, constant, prepare
@@ -101,9 +101,7 @@ class EulerMaruyama:
                 return _on_drift(limit, chosen, driver, keep)
             return _on_weights(limit, chosen, driver, first, keep)
 
-        threads = not h0.requires_grad
-        ranges = balanced(driver.chunks(), torch.get_num_threads() if threads else 1)
-        out = join_paths(map_chunks(solve_chunk, ranges, threads=threads))
+        out = join_paths(map_chunks(solve_chunk, driver.shares(), threads=not h0.requires_grad))
         bad = int((~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1).sum())
         if bad:
             raise NonFiniteStateError(
