@@ -7,16 +7,15 @@ on how many paths are drawn, nor on chunks, threads, workers or devices.
 
 import hashlib
 import threading
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from limits.compiled import loops_for
 from limits.exceptions import LimitsError
 
 __all__ = ["BLOCK", "Stream", "blocks_of", "check_seed", "memory_of"]
@@ -26,13 +25,6 @@ BLOCK = 16
 
 _THREAD = threading.local()
 _WORDS = 624
-_PAYS = 2**25
-"""Normals after which a process loads the compiled loops, which takes as long as to draw them."""
-
-_COMPARED = 2**15
-"""Normals that are compared; a rounding that differs shows in one of a thousand."""
-
-_DRAWN = {"normals": 0}
 _WORDS_START = 24
 _WORDS_STOP = _WORDS_START + 8 * _WORDS
 
@@ -83,7 +75,8 @@ class Stream:
 
     def generator(self, block: int, part: int = 0) -> torch.Generator:
         """Return a fresh generator at the start of one block's part."""
-        words = torch.frombuffer(bytearray(self._digest(block, part)), dtype=torch.int32)
+        digest = bytearray(self._digest(block, part, _WORDS // 2))
+        words = torch.frombuffer(digest, dtype=torch.int32)
         state = _fresh_state().clone()
         # The state keeps each 32-bit word in 64 bits, low half first.
         state[_WORDS_START:_WORDS_STOP].view(torch.int32)[::2] = words
@@ -112,13 +105,13 @@ class Stream:
             the numbers.
         """
         buffer = _rows(n_paths, size, memory)
-        if not _compiled_pays(buffer.numel()):
+        loops = loops_for(buffer.numel())
+        if loops is None:
             return self._draw(Tensor.normal_, first_path, buffer, part)[:, :size]
-        from limits.compiled_normals import fill_normals
-
-        digests = (self._digest(block, part) for block, _, _ in blocks_of(first_path, n_paths))
-        states = np.frombuffer(bytearray().join(digests), np.uint32).reshape(-1, _WORDS)
-        fill_normals(buffer.view(-1).numpy(), states, BLOCK * buffer.shape[1])
+        blocks = blocks_of(first_path, n_paths)
+        digests = bytearray().join(self._digest(block, part, _WORDS // 2) for block, *_ in blocks)
+        states = np.frombuffer(digests, np.uint32).reshape(-1, _WORDS)
+        loops.normals(buffer.view(-1).numpy(), states, BLOCK * buffer.shape[1])
         return buffer[:, :size]
 
     def uniforms(
@@ -147,39 +140,37 @@ class Stream:
         """Return uniforms on [-`half_width`, `half_width`], ``(n_paths, size)``, in float32.
 
         From the 64-bit words of a generator that is three times faster than that of torch, which
-        takes longer to draw dense weights than a network to use them. Two numbers a word.
+        takes longer to draw dense weights than a network to use them. Two numbers a word. Numba
+        makes them faster still, the same in every bit.
 
         References
         ----------
         Doty-Humphrey, PractRand (2010): the generator sfc64.
         """
-        buffer = _rows(n_paths, size, memory)
-        for block, start, stop in blocks_of(first_path, n_paths):
+        buffer, scale = _rows(n_paths, size, memory), half_width * 2.0**-31
+        blocks = blocks_of(first_path, n_paths)
+        # Three words and the counter of every generator.
+        states = np.ones((len(blocks), 4), np.uint64)
+        for state, (block, _, _) in zip(states, blocks, strict=True):
+            state[:3] = np.frombuffer(self._digest(block, part, 3), np.uint64)
+        loops = loops_for(buffer.numel())
+        if loops is not None:
+            flat = buffer.view(-1).numpy()
+            loops.uniforms(flat, states, BLOCK * buffer.shape[1], np.float32(scale))
+            return buffer[:, :size]
+        for state, (_, start, stop) in zip(states, blocks, strict=True):
             rows = buffer[start:stop]
-            words = self._words(block, part).integers(
+            words = _sfc64(state).integers(
                 0, 2**64 - 1, rows.numel() // 2, dtype=np.uint64, endpoint=True
             )
             halves = torch.from_numpy(words.view(np.int32)).view_as(rows)
-            rows.copy_(halves).mul_(half_width * 2.0**-31)
+            rows.copy_(halves).mul_(scale)
         return buffer[:, :size]
 
-    def _words(self, block: int, part: int) -> np.random.Generator:
-        generator = _sfc64()
-        words = np.frombuffer(hashlib.shake_128(self._key(block, part)).digest(24), np.uint64)
-        state = {"state": np.append(words, np.uint64(1))}
-        generator.bit_generator.state = {
-            "bit_generator": "SFC64",
-            "state": state,
-            "has_uint32": 0,
-            "uinteger": 0,
-        }
-        return generator
-
-    def _digest(self, block: int, part: int) -> bytes:
-        return hashlib.shake_128(self._key(block, part)).digest(4 * _WORDS)
-
-    def _key(self, block: int, part: int) -> bytes:
-        return f"limits:{self.seed}:{self.name}:{block}:{part}".encode()
+    def _digest(self, block: int, part: int, words: int) -> bytes:
+        """Return words of 64 bits that depend on every part of the name."""
+        key = f"limits:{self.seed}:{self.name}:{block}:{part}".encode()
+        return hashlib.shake_128(key).digest(8 * words)
 
     def _draw(
         self, fill: Callable[..., Tensor], first_path: int, buffer: Tensor, part: int
@@ -236,40 +227,16 @@ def _rows(n_paths: int, size: int, memory: Tensor | None = None) -> Tensor:
     return memory[:needed].view(n_paths, -1)
 
 
-def _compiled_pays(count: int) -> bool:
-    """Count the normals of this process; return whether the compiled loops draw these."""
-    _DRAWN["normals"] += count
-    return _DRAWN["normals"] > _PAYS and _compiled_agrees()
-
-
-@cache
-def _compiled_agrees() -> bool:
-    """Return whether the compiled loops are there and give the numbers of this build of torch."""
-    if find_spec("numba") is None:
-        return False
-    stream = Stream(0, "do compiled loops and torch agree in every bit?")
-    expected = torch.empty(_COMPARED).normal_(generator=stream.generator(0))
-    states = np.frombuffer(bytearray(stream._digest(0, 0)), np.uint32).reshape(1, _WORDS)
-    found = torch.empty(_COMPARED)
-    try:
-        from limits.compiled_normals import fill_normals
-
-        fill_normals(found.numpy(), states, _COMPARED)
-    except Exception as error:  # a numpy newer than numba knows, a cache that cannot be written
-        warnings.warn(
-            f"numba is installed but could not compile the drawing of normals: {error}. torch "
-            "draws the same numbers, four times slower. Update or remove numba.",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        return False
-    return torch.equal(found, expected)
-
-
-def _sfc64() -> np.random.Generator:
-    """Return this thread's generator; to make one takes longer than to set its state."""
+def _sfc64(state: np.ndarray) -> np.random.Generator:
+    """Return this thread's generator in a state; to make one takes longer than to set it."""
     if not hasattr(_THREAD, "generator"):
         _THREAD.generator = np.random.Generator(np.random.SFC64(0))
+    _THREAD.generator.bit_generator.state = {
+        "bit_generator": "SFC64",
+        "state": {"state": state},
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
     return _THREAD.generator
 
 

@@ -10,58 +10,64 @@ import torch
 
 import limits
 from limits import randomness
+from limits.compiled import Loops, choice
 from limits.randomness import Stream
 
 pytest.importorskip("numba")
-from limits.compiled_normals import WORDS, fill_normals
+from limits.compiled.normals import WORDS, fill_normals
+from limits.compiled.uniforms import fill_uniforms
+
+DRAWS = {
+    "normals": lambda stream, paths, size: stream.normals(16, paths, size, part=3),
+    "uniforms": lambda stream, paths, size: stream.centred_uniforms(16, paths, size, 1.7, part=3),
+}
 
 
 @pytest.fixture
-def torch_draws(monkeypatch):
-    monkeypatch.setattr(randomness, "_compiled_pays", lambda count: False)
+def plain(monkeypatch):
+    """A process that never draws enough."""
+    monkeypatch.setattr(choice, "_PAYS", float("inf"))
 
 
 @pytest.fixture
-def compiled_draws(monkeypatch):
-    if not randomness._compiled_agrees():
+def compiled(monkeypatch):
+    """A process that has drawn enough."""
+    if choice._loops() is None:
         pytest.skip("this build of torch rounds its normals differently")
-    monkeypatch.setattr(randomness, "_compiled_pays", lambda count: True)
+    monkeypatch.setattr(choice, "_PAYS", -1)
 
 
 @pytest.fixture
 def undecided(monkeypatch):
-    """A process that has drawn enough and not yet looked for the compiled loops."""
-    randomness._compiled_agrees.cache_clear()
-    monkeypatch.setitem(randomness._DRAWN, "normals", 2**40)
+    """A process that has drawn enough and not yet looked for the loops."""
+    choice._loops.cache_clear()
+    monkeypatch.setattr(choice, "_PAYS", -1)
     yield
-    randomness._compiled_agrees.cache_clear()
+    choice._loops.cache_clear()
 
 
 def words(seed: int, generators: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2**32, (generators, WORDS), dtype=np.uint32)
 
 
-@pytest.mark.parametrize("size", [16, 624, 640, 2**12, 16 * 2560])
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("size", [16, 20, 624, 640, 2**12, 16 * 2560])
 @pytest.mark.parametrize("paths", [1, 15, 16, 17, 50])
-def test_every_bit_is_that_of_torch(monkeypatch, size, paths):
-    stream = Stream(7, "compiled")
-    monkeypatch.setattr(randomness, "_compiled_pays", lambda count: False)
-    expected = stream.normals(16, paths, size, part=3)
-    if not randomness._compiled_agrees():
-        pytest.skip("this build of torch rounds its normals differently")
-    monkeypatch.setattr(randomness, "_compiled_pays", lambda count: True)
-    assert torch.equal(stream.normals(16, paths, size, part=3), expected)
+@pytest.mark.usefixtures("compiled")
+def test_every_bit_is_that_of_torch_and_numpy(monkeypatch, draw, size, paths):
+    found = DRAWS[draw](Stream(7, "compiled"), paths, size)
+    monkeypatch.setattr(choice, "_PAYS", float("inf"))
+    assert torch.equal(found, DRAWS[draw](Stream(7, "compiled"), paths, size))
 
 
+@pytest.mark.usefixtures("compiled")
 def test_twenty_million_numbers_agree():
     # Octants, signs, the tails of the logarithm and its smallest argument, 2^-24.
     stream = Stream(1, "many")
     theirs = torch.empty(20 * 2**20).normal_(generator=stream.generator(0))
     ours = torch.empty_like(theirs)
-    state = np.frombuffer(bytearray(stream._digest(0, 0)), np.uint32).reshape(1, WORDS)
+    state = np.frombuffer(bytearray(stream._digest(0, 0, WORDS // 2)), np.uint32).reshape(1, WORDS)
     fill_normals(ours.numpy(), state, ours.numel())
-    if not randomness._compiled_agrees():
-        pytest.skip("this build of torch rounds its normals differently")
     assert torch.equal(ours, theirs)
     assert float(ours.abs().max()) > 5
 
@@ -75,23 +81,38 @@ def test_generators_continue_where_they_were_stopped():
     assert np.array_equal(together, apart)
 
 
-def test_a_draw_changes_hands_without_a_trace(monkeypatch, undecided):
-    path = limits.BrownianPath(8)
-    expected = path.sample(depth=64, n_paths=40, seed=3).increments
-    for threshold in (0, 2**40 + 3000, 2**40 + 10**9):
-        monkeypatch.setitem(randomness._DRAWN, "normals", 2**40)
-        monkeypatch.setattr(randomness, "_PAYS", threshold)
-        assert torch.equal(path.sample(depth=64, n_paths=40, seed=3).increments, expected)
+def test_uniforms_continue_where_they_were_stopped():
+    together, apart = np.empty(10**4, np.float32), np.empty(10**4, np.float32)
+    state = np.random.SFC64(3).state["state"]["state"][None]
+    fill_uniforms(together, state.copy(), together.size, np.float32(1.0))
+    rest = state.copy()
+    for part in (apart[:4098], apart[4098:]):
+        fill_uniforms(part, rest, part.size, np.float32(1.0))
+    assert np.array_equal(together, apart)
 
 
-def test_the_compiled_loops_are_found_and_used(monkeypatch, undecided):
-    if not randomness._compiled_agrees():
-        pytest.skip("this build of torch rounds its normals differently")
-    monkeypatch.setattr(Stream, "_draw", lambda *_: pytest.fail("torch drew"))
-    Stream(0, "fast").normals(0, 16, 64)
+@pytest.mark.parametrize("path", [limits.BrownianPath(8), limits.IIDPath(8)])
+def test_a_draw_changes_hands_without_a_trace(monkeypatch, path):
+    monkeypatch.setattr(choice, "_PAYS", float("inf"))
+    expected = path.sample(depth=2048, n_paths=40, seed=3).increments
+    for threshold in (-1, 10**6):
+        monkeypatch.setitem(choice._DRAWN, "numbers", 0)
+        monkeypatch.setattr(choice, "_PAYS", threshold)
+        assert torch.equal(path.sample(depth=2048, n_paths=40, seed=3).increments, expected)
 
 
-def test_few_normals_never_load_the_compiler():
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.usefixtures("compiled")
+def test_the_loops_are_found_and_used(monkeypatch, draw):
+    def refuse(*_):
+        pytest.fail("numpy or torch drew")
+
+    monkeypatch.setattr(Stream, "_draw", refuse)
+    monkeypatch.setattr(randomness, "_sfc64", refuse)
+    DRAWS[draw](Stream(0, "fast"), 16, 64)
+
+
+def test_few_numbers_never_load_the_compiler():
     code = (
         "import sys, limits; limits.BrownianPath(8).sample(depth=64, n_paths=16, seed=0)"
         ".increments; assert 'numba' not in sys.modules"
@@ -99,21 +120,23 @@ def test_few_normals_never_load_the_compiler():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
-def test_numbers_stay_when_there_is_no_compiler(monkeypatch, undecided):
+@pytest.mark.usefixtures("undecided")
+def test_numbers_stay_when_there_is_no_compiler(monkeypatch):
     expected = Stream(0, "none").normals(0, 16, 64)
-    randomness._compiled_agrees.cache_clear()
-    monkeypatch.setattr(randomness, "find_spec", lambda name: None)
-    assert not randomness._compiled_agrees()
+    choice._loops.cache_clear()
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    assert choice.loops_for(1) is None
     assert torch.equal(Stream(0, "none").normals(0, 16, 64), expected)
 
 
-def test_a_compiler_that_fails_says_so_and_torch_draws(monkeypatch, undecided):
+@pytest.mark.usefixtures("undecided")
+def test_a_compiler_that_fails_says_so_and_torch_draws(monkeypatch):
     expected = Stream(0, "broken").normals(0, 16, 64)
-    randomness._compiled_agrees.cache_clear()
+    choice._loops.cache_clear()
     found = builtins.__import__
 
     def refuse(name, *rest):
-        if name == "limits.compiled_normals":
+        if name == "limits.compiled.normals":
             raise ImportError("Numba needs NumPy 2.4 or less")
         return found(name, *rest)
 
@@ -123,24 +146,15 @@ def test_a_compiler_that_fails_says_so_and_torch_draws(monkeypatch, undecided):
     assert torch.equal(drawn, expected)
 
 
-def test_a_build_that_rounds_differently_is_noticed(monkeypatch, undecided):
-    import limits.compiled_normals as compiled
-
+def test_a_build_that_rounds_differently_is_noticed():
     def nearly(numbers, states, size):
         fill_normals(numbers, states, size)
         numbers[4321] = np.nextafter(numbers[4321], np.float32(9))
 
-    monkeypatch.setattr(compiled, "fill_normals", nearly)
-    assert not randomness._compiled_agrees()
-    torch.testing.assert_close(
-        Stream(0, "rounds").normals(0, 16, 64),
-        Stream(0, "rounds").normals(0, 32, 64)[:16],
-        rtol=0,
-        atol=0,
-    )
+    assert not choice._agree(Loops(nearly, fill_uniforms))
 
 
-@pytest.mark.usefixtures("torch_draws")
+@pytest.mark.usefixtures("plain")
 def test_memory_that_is_given_changes_no_number():
     stream = Stream(0, "memory")
     memory = torch.full((4096,), float("nan"))
@@ -154,7 +168,7 @@ def test_memory_that_is_given_changes_no_number():
     )
 
 
-@pytest.mark.usefixtures("compiled_draws")
+@pytest.mark.usefixtures("compiled")
 def test_layers_that_are_kept_keep_their_numbers():
     # Memory of slabs is used again: not while somebody holds a layer of it.
     path = limits.BrownianPath(64)

@@ -3,8 +3,7 @@
 Most of a normal of torch is its random word: the Mersenne Twister is stepped word by word, and
 every word costs five times the logarithm, root, sine and cosine that follow. Here whole states
 of 624 words are twisted, tempered and transformed in loops that a compiler vectorises. Needs
-numba (``pip install "resnet-limits[fast]"``); `limits.randomness` decides when it pays, and falls
-back on torch where a build of torch rounds differently.
+numba (``pip install "resnet-limits[fast]"``).
 
 References
 ----------

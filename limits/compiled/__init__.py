@@ -1,0 +1,4 @@
+"""The numbers that torch and numpy draw, in every bit, from loops that numba compiles."""
+
+from limits.compiled.choice import Loops as Loops
+from limits.compiled.choice import loops_for as loops_for
