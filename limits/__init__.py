@@ -1,10 +1,12 @@
 """Deep residual networks and what they become when depth goes to infinity."""
 
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import limits.closed_forms as closed_forms
 import limits.data as data
-import limits.plots as plots
 import limits.sweeps as sweeps
 from limits.activations import Activation as Activation
 from limits.activations import as_activation as as_activation
@@ -89,7 +91,21 @@ from limits.studies import training_phase as training_phase
 from limits.studies import weight_regularity as weight_regularity
 from limits.trajectory import Trajectory as Trajectory
 
+if TYPE_CHECKING:
+    import limits.plots as plots
+
 try:
     __version__ = version("resnet-limits")
 except PackageNotFoundError:
     __version__ = "0+uninstalled"
+
+
+def __getattr__(name: str) -> ModuleType:
+    # matplotlib takes a second to import, which only those who draw should wait for.
+    if name == "plots":
+        return import_module("limits.plots")
+    raise AttributeError(f"module 'limits' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), "plots"})

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import os
 import signal
@@ -387,6 +388,41 @@ def test_a_folder_takes_no_flags_of_single_experiments(experiments, said):
     experiments("group.one")
     assert main(["run", "group", "--depths", "8"]) == 2
     assert "Unrecognized options: --depths" in said()[1]
+
+
+def test_a_pattern_runs_what_it_matches(experiments):
+    for name in ("group.fig1", "group.fig2", "group.fig3"):
+        experiments(name)
+    assert main(["run", "group.fig[12]", "--scale", "smoke"]) == 0
+    assert sorted(os.listdir("figures/data")) == ["group.fig1-smoke.nc", "group.fig2-smoke.nc"]
+
+
+def test_a_pattern_that_matches_nothing_is_refused(experiments, said):
+    experiments("group.fig1")
+    assert main(["run", "group.fig[78]"]) == 2
+    assert "there is no experiment called 'group.fig[78]'" in said()[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "started"),
+    [
+        (["made_up"], True),
+        (["made_up", "--workers", "2"], True),
+        (["made_up", "--workers", "0"], False),
+        (["made_up", "--dask", "tcp://here:1"], False),
+        (["made_up", "--help"], False),
+    ],
+)
+def test_the_server_of_the_workers_is_started_when_workers_will_be(
+    experiments, monkeypatch, arguments, started
+):
+    modules = []
+    monkeypatch.setattr(running, "start_server", modules.extend)
+    monkeypatch.setattr(running, "executor_for", lambda **_: contextlib.nullcontext())
+    monkeypatch.setattr(running, "_run_one", lambda *_: running._Outcome("made_up", 1, 1, 0.0))
+    with contextlib.suppress(SystemExit):
+        main(["run", *arguments])
+    assert modules == ([discovery.module_of("made_up")] if started else [])
 
 
 def test_a_misspelt_folder_is_suggested(experiments, said):

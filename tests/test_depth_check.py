@@ -1,4 +1,6 @@
 import math
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -589,28 +591,43 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert np.mean(hits) == pytest.approx(0.99, abs=0.01)
 
 
+WATCHED = """
+import time, torch
+from limits.networks.model_inputs import as_call
+from limits.networks.recording import record
+from limits.networks.residual_sums import residual_additions
+from limits.studies.depth_check.probes import Probe, roles_of
+from tests import model_zoo as zoo
+
+torch.set_num_threads(1)
+model, x = zoo.encoder(6, width=256, dropout=0.0), torch.randn(8, 32, 256)
+call = as_call(x)
+graph = record(model, call)
+probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
+
+def plain():
+    model.zero_grad()
+    output = model(x.clone().requires_grad_(True))
+    output.backward(torch.randn(output.shape))
+
+def seconds(work):
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+plain()
+pairs = [(seconds(lambda: probe.read(model)), seconds(plain)) for _ in range(12)]
+watched, unwatched = (min(times) for times in zip(*pairs))
+print(watched / unwatched)
+"""
+
+
 @pytest.mark.slow
 def test_watching_costs_less_than_half_of_a_pass():
-    model, x = zoo.encoder(6, width=256, dropout=0.0), torch.randn(8, 32, 256)
-    call = as_call(x)
-    graph = record(model, call)
-    probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
-
-    def plain():
-        model.zero_grad()
-        output = model(x.clone().requires_grad_(True))
-        output.backward(torch.randn(output.shape))
-
-    def seconds(work):
-        start = time.process_time()
-        work()
-        return time.process_time() - start
-
-    plain()
-    pairs = [(seconds(lambda: probe.read(model)), seconds(plain)) for _ in range(8)]
-    watched, unwatched = (min(times) for times in zip(*pairs, strict=True))
-    # Times do not belong into the ordinary suite, where other tests run at the same time.
-    assert watched < 1.5 * unwatched
+    # In a process of its own: the shapes that tests check at every call take longer than hooks.
+    command = [sys.executable, "-c", WATCHED]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert float(found.stdout) < 1.5
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import ast
 import difflib
+import fnmatch
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from limits.estimates import Verdict
 
-__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names"]
+__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names", "module_of"]
 
 _PACKAGE = PACKAGE
 _CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
@@ -45,17 +46,23 @@ def known_names() -> tuple[str, ...]:
 
 
 def matching_names(name: str) -> tuple[str, ...]:
-    """Return the experiment of that name, or all in the folder of that name.
+    """Return the experiment of that name, all in the folder of that name, or all it matches.
 
     Raises
     ------
     ExperimentError
-        If there is neither; the message lists what there is and what comes close.
+        If there is none; the message lists what there is and what comes close.
+
+    Examples
+    --------
+    >>> matching_names("marion2025.fig[12]")
+    ('marion2025.fig1', 'marion2025.fig2')
     """
     known = known_names()
     if name in known:
         return (name,)
     inside = tuple(other for other in known if other.startswith(f"{name}."))
+    inside = inside or tuple(fnmatch.filter(known, name))
     if inside:
         return inside
     folders = {other.rpartition(".")[0] for other in known} - {""}
@@ -75,7 +82,7 @@ def load(name: str) -> RunnableExperiment:
         If its module lacks a part that the command line needs.
     """
     _package()
-    module = importlib.import_module(f"{_PACKAGE}.{name}")
+    module = importlib.import_module(module_of(name))
     missing = [part for part in _CONTRACT if not hasattr(module, part)]
     if missing:
         raise ExperimentError(
@@ -83,6 +90,11 @@ def load(name: str) -> RunnableExperiment:
             f"{', '.join(_CONTRACT)}."
         )
     return cast("RunnableExperiment", module)
+
+
+def module_of(name: str) -> str:
+    """Return the full name of an experiment's module."""
+    return f"{_PACKAGE}.{name}"
 
 
 def describe(name: str) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "DEFAULT_SCALE",
     "RunRequest",
     "RunSettings",
+    "asks_for_help",
     "read_experiment",
     "read_folder",
     "read_request",
@@ -58,13 +59,18 @@ class RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class RunRequest(RunSettings):
-    """Run an experiment, or all in a folder: numbers, figure, verdicts."""
+    """Run an experiment, all in a folder, or all of a pattern: numbers, figure, verdicts."""
 
     name: Annotated[
         str,
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="NAME", help="An experiment or a folder of them; comes first."),
+        tyro.conf.arg(metavar="NAME", help="Experiment, folder or quoted pattern; comes first."),
     ]
+
+
+def asks_for_help(arguments: Sequence[str]) -> bool:
+    """Return whether nothing will run."""
+    return not _HELP.isdisjoint(arguments)
 
 
 def read_request(arguments: Sequence[str]) -> tuple[RunRequest, list[str]]:

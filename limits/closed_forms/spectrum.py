@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize_scalar
 
 __all__ = ["linear_product_edge", "linear_product_edge_limit"]
 
@@ -88,7 +88,7 @@ def _edge(depth: float, squared: float) -> tuple[float, float]:
         psi = v * (1 + squared * (1 + v))
         return math.log1p(1 / psi) + depth * growth
 
-    found: Any = minimize_scalar(value, bounds=(-50, 50), options={"xatol": 1e-9})
+    found: Any = scipy.optimize.minimize_scalar(value, bounds=(-50, 50), options={"xatol": 1e-9})
     least, x = float(found.fun), float(found.x)
     curvature = (value(x + _STEP) - 2 * least + value(x - _STEP)) / _STEP**2
     v = math.exp(x)

@@ -3,8 +3,8 @@
 import math
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.integrate import solve_ivp
 
 __all__ = ["relu_correlation"]
 
@@ -41,7 +41,7 @@ def relu_correlation(time: ArrayLike, initial: float) -> NDArray[np.float64]:
         return (kernel - c) / 2
 
     grid = np.unique(np.append(times, 0.0))
-    solution = solve_ivp(
+    solution = scipy.integrate.solve_ivp(
         rate, (0.0, max(grid[-1], 1e-12)), [initial], t_eval=grid, rtol=1e-10, atol=1e-12
     )
     values = np.interp(times, grid, solution.y[0])

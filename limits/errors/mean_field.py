@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from limits.exceptions import NonFiniteStateError, ShapeError
@@ -216,7 +216,7 @@ def _fit(errors: Array, parts: tuple[Array, Array], kind: str, start: Array) -> 
     def distances(logs: Array) -> Array:
         return np.log(_model(np.exp(logs), parts, kind)) - np.log(errors)
 
-    return least_squares(distances, start, bounds=(-12, 5)).x
+    return scipy.optimize.least_squares(distances, start, bounds=(-12, 5)).x
 
 
 def _counts(n: int, seed: int) -> Array:

@@ -1,8 +1,8 @@
 """Quasi-Monte Carlo sets of neurons, mirrored in v."""
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import qmc
 from torch import Tensor
 
 from limits.randomness import Stream
@@ -46,7 +46,7 @@ def scrambled_neurons(
     words = torch.randint(0, 2**31, (8,), generator=stream.generator(number))
     rng = np.random.default_rng(words.tolist())
     # scipy before 1.15 knows the generator by this name only.
-    sobol = qmc.Sobol(2 * width, bits=_BITS, seed=rng)  # pyright: ignore[reportCallIssue]
+    sobol = scipy.stats.qmc.Sobol(2 * width, bits=_BITS, seed=rng)  # pyright: ignore[reportCallIssue]
     # Centres of cells: a normal of a corner would be infinite.
     points = sobol.random(particles // 2) + 0.5 ** (_BITS + 1)
     normals = torch.special.ndtri(torch.from_numpy(points)).mT

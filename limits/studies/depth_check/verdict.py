@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import scipy
 import xarray
 from numpy.typing import NDArray
-from scipy import stats
 
 from limits._typing import Regime
 
@@ -57,7 +57,7 @@ class Growth:
         if n < 2 or not np.isfinite(values).all():
             return cls(mean, -math.inf, math.inf)
         half = float(
-            stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
+            scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
         )
         return cls(mean, mean - half, mean + half)
 
