@@ -166,25 +166,3 @@ def test_memory_that_is_given_changes_no_number():
         stream.centred_uniforms(0, 20, 50, 1.5, memory=memory),
         stream.centred_uniforms(0, 20, 50, 1.5),
     )
-
-
-@pytest.mark.usefixtures("compiled")
-def test_layers_that_are_kept_keep_their_numbers():
-    # Memory of slabs is used again: not while somebody holds a layer of it.
-    path = limits.BrownianPath(64)
-    sample = path.sample(depth=64, n_paths=16, seed=0, dtype=torch.float32)
-    basis = torch.eye(64).expand(16, 64, 64)
-    kept = list(sample.layers())
-    columns = torch.stack([layer.increment.mv(basis).mT for layer in kept])
-    torch.testing.assert_close(columns, sample.increments, rtol=0, atol=0)
-
-
-def test_autograd_sees_the_weights_of_its_own_layer():
-    net, path = limits.ResNet("tanh"), limits.BrownianPath(64)
-    sample = path.sample(depth=32, n_paths=16, seed=0)
-    h0 = torch.randn(16, 1, 64, dtype=torch.float64, requires_grad=True)
-    out = net(h0, sample)
-    out.terminal.square().sum().backward()
-    detached = net(h0.detach(), sample)
-    adjoint = net.backward(detached, sample, 2 * detached.terminal)
-    torch.testing.assert_close(h0.grad, adjoint.values[0], rtol=1e-10, atol=1e-12)

@@ -13,6 +13,7 @@ from limits._typing import LayerMatrices
 from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
 from limits.paths.base import Family, WeightPath
+from limits.paths.recycling import large_pages
 from limits.paths.sources import Source
 from limits.randomness import BLOCK, Stream
 
@@ -189,7 +190,8 @@ class _FractionalReader:
     def _whole(self) -> LayerMatrices:
         depth, entries = self.source.depth, self.source.width**2
         group = max(1, min(entries, _NORMALS_PER_GROUP // (2 * depth)))
-        noise = torch.empty(self.n_paths, depth, entries, dtype=torch.float64)
+        shape = self.n_paths, depth, entries
+        noise = large_pages(shape, torch.float64, torch.device("cpu"))
         # Block by block, so that normals and spectra stay in the cache between their steps.
         for first in range(0, self.n_paths, BLOCK):
             count = min(BLOCK, self.n_paths - first)

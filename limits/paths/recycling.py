@@ -1,12 +1,15 @@
 """Memory that is used again: fresh pages cost as much as the numbers that fill them."""
 
+import math
+import threading
 import weakref
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["RecycledMemory"]
+__all__ = ["RecycledMemory", "large_pages"]
 
 _KEPT = 3
 _ALIGNMENT = 64
@@ -39,13 +42,15 @@ class RecycledMemory:
     def __init__(self, size: int) -> None:
         self._size = size
         self._lent: list[tuple[np.ndarray, weakref.ref[np.ndarray]]] = []
+        self._lock = threading.Lock()
 
     def piece(self) -> Tensor:
         """Return uninitialised numbers of shape ``(size,)`` that nobody else refers to."""
-        for place, (memory, borrower) in enumerate(self._lent):
-            if borrower() is None:
-                return self._lend(memory, place)
-        return self._lend(_aligned(self._size), len(self._lent))
+        with self._lock:
+            for place, (memory, borrower) in enumerate(self._lent):
+                if borrower() is None:
+                    return self._lend(memory, place)
+            return self._lend(_aligned(4 * self._size).view(np.float32), len(self._lent))
 
     def _lend(self, memory: np.ndarray, place: int) -> Tensor:
         view = memory[:]
@@ -54,7 +59,23 @@ class RecycledMemory:
         return torch.from_numpy(view)
 
 
+def large_pages(shape: Sequence[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return uninitialised memory which, if there is much of it, costs little to touch first.
+
+    numpy asks Linux for pages of 2 MiB where torch takes those of 4 KiB.
+
+    Raises
+    ------
+    RuntimeError, MemoryError, ValueError
+        If there is not enough.
+    """
+    if device.type != "cpu":
+        return torch.empty(*shape, dtype=dtype, device=device)
+    flat = torch.from_numpy(_aligned(math.prod(shape) * dtype.itemsize))
+    return flat.view(dtype).view(*shape)
+
+
 def _aligned(size: int) -> np.ndarray:
-    memory = np.empty(4 * size + _ALIGNMENT, np.uint8)
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + 4 * size].view(np.float32)
+    return memory[start : start + size]

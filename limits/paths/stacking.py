@@ -8,6 +8,7 @@ from torch import Tensor
 from limits.exceptions import LimitsError
 from limits.parallel import map_chunks
 from limits.paths.increments import DenseIncrement
+from limits.paths.recycling import large_pages
 
 if TYPE_CHECKING:
     from limits.paths.sample import WeightSample
@@ -28,8 +29,8 @@ def stacked_increments(sample: "WeightSample") -> Tensor:
     shape = (sample.depth, sample.n_paths, sample.width, sample.width)
     n_bytes = sample.depth * sample.n_paths * sample.width**2 * sample.dtype.itemsize
     try:
-        stacked = torch.empty(shape, dtype=sample.dtype, device=sample.device)
-    except RuntimeError as error:
+        stacked = large_pages(shape, sample.dtype, sample.device)
+    except (RuntimeError, MemoryError, ValueError) as error:
         raise LimitsError(
             f"the increments of {sample.n_paths} paths at depth {sample.depth} and width "
             f"{sample.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
