@@ -9,13 +9,12 @@ import hashlib
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from limits.compiled import loops_for
+from limits.compiled import WORDS, generator_of, loops_for
 from limits.exceptions import LimitsError
 
 __all__ = ["BLOCK", "Stream", "blocks_of", "check_seed", "memory_of"]
@@ -24,9 +23,6 @@ BLOCK = 16
 """Paths in a block. Also the granularity at which torch's vectorised normals are a prefix."""
 
 _THREAD = threading.local()
-_WORDS = 624
-_WORDS_START = 24
-_WORDS_STOP = _WORDS_START + 8 * _WORDS
 
 
 @dataclass(frozen=True)
@@ -75,14 +71,7 @@ class Stream:
 
     def generator(self, block: int, part: int = 0) -> torch.Generator:
         """Return a fresh generator at the start of one block's part."""
-        digest = bytearray(self._digest(block, part, _WORDS // 2))
-        words = torch.frombuffer(digest, dtype=torch.int32)
-        state = _fresh_state().clone()
-        # The state keeps each 32-bit word in 64 bits, low half first.
-        state[_WORDS_START:_WORDS_STOP].view(torch.int32)[::2] = words
-        generator = torch.Generator()
-        generator.set_state(state)
-        return generator
+        return generator_of(self._digest(block, part, WORDS // 2))
 
     def normals(
         self,
@@ -106,11 +95,11 @@ class Stream:
         """
         buffer = _rows(n_paths, size, memory)
         loops = loops_for(buffer.numel())
-        if loops is None:
+        if loops is None or n_paths == 0:
             return self._draw(Tensor.normal_, first_path, buffer, part)[:, :size]
         blocks = blocks_of(first_path, n_paths)
-        digests = bytearray().join(self._digest(block, part, _WORDS // 2) for block, *_ in blocks)
-        states = np.frombuffer(digests, np.uint32).reshape(-1, _WORDS)
+        digests = bytearray().join(self._digest(block, part, WORDS // 2) for block, *_ in blocks)
+        states = np.frombuffer(digests, np.uint32).reshape(-1, WORDS)
         loops.normals(buffer.view(-1).numpy(), states, BLOCK * buffer.shape[1])
         return buffer[:, :size]
 
@@ -123,7 +112,10 @@ class Stream:
         *,
         memory: Tensor | None = None,
     ) -> Tensor:
-        """Return uniforms on [0, 1) of shape ``(n_paths, size)`` in float32."""
+        """Return uniforms on [0, 1) of shape ``(n_paths, size)`` in float32.
+
+        With `memory` as for normals.
+        """
         buffer = _rows(n_paths, size, memory)
         return self._draw(Tensor.uniform_, first_path, buffer, part)[:, :size]
 
@@ -141,7 +133,7 @@ class Stream:
 
         From the 64-bit words of a generator that is three times faster than that of torch, which
         takes longer to draw dense weights than a network to use them. Two numbers a word. Numba
-        makes them faster still, the same in every bit.
+        makes them faster still, the same in every bit. With `memory` as for normals.
 
         References
         ----------
@@ -223,8 +215,15 @@ def memory_of(n_paths: int, size: int) -> int:
 def _rows(n_paths: int, size: int, memory: Tensor | None = None) -> Tensor:
     needed = memory_of(n_paths, size)
     if memory is None:
-        memory = torch.empty(needed, dtype=torch.float32)
-    return memory[:needed].view(n_paths, -1)
+        memory = torch.empty(needed, dtype=torch.float32, device="cpu")
+    usable = memory.dtype == torch.float32 and memory.device.type == "cpu" and memory.ndim == 1
+    if not usable or not memory.is_contiguous() or memory.numel() < needed:
+        raise LimitsError(
+            f"memory for {n_paths} paths of {size} numbers must be {needed} or more consecutive "
+            f"float32 numbers on the CPU, found {tuple(memory.shape)}, {memory.dtype}, "
+            f"{memory.device}. Pass torch.empty(limits.randomness.memory_of({n_paths}, {size}))."
+        )
+    return memory[:needed].view(n_paths, memory_of(1, size))
 
 
 def _sfc64(state: np.ndarray) -> np.random.Generator:
@@ -238,14 +237,3 @@ def _sfc64(state: np.ndarray) -> np.random.Generator:
         "uinteger": 0,
     }
     return _THREAD.generator
-
-
-@cache
-def _fresh_state() -> Tensor:
-    state = torch.Generator().manual_seed(0).get_state()
-    if state.numel() < _WORDS_STOP:
-        raise LimitsError(
-            f"the random generator of torch {torch.__version__} has a state of {state.numel()} "
-            f"bytes where at least {_WORDS_STOP} were expected. Install torch>=2.6,<2.14."
-        )
-    return state

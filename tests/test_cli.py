@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import os
 import signal
@@ -401,28 +400,6 @@ def test_a_pattern_that_matches_nothing_is_refused(experiments, said):
     experiments("group.fig1")
     assert main(["run", "group.fig[78]"]) == 2
     assert "there is no experiment called 'group.fig[78]'" in said()[1]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "started"),
-    [
-        (["made_up"], True),
-        (["made_up", "--workers", "2"], True),
-        (["made_up", "--workers", "0"], False),
-        (["made_up", "--dask", "tcp://here:1"], False),
-        (["made_up", "--help"], False),
-    ],
-)
-def test_the_server_of_the_workers_is_started_when_workers_will_be(
-    experiments, monkeypatch, arguments, started
-):
-    modules = []
-    monkeypatch.setattr(running, "start_server", modules.extend)
-    monkeypatch.setattr(running, "executor_for", lambda **_: contextlib.nullcontext())
-    monkeypatch.setattr(running, "_run_one", lambda *_: running._Outcome("made_up", 1, 1, 0.0))
-    with contextlib.suppress(SystemExit):
-        main(["run", *arguments])
-    assert modules == ([discovery.module_of("made_up")] if started else [])
 
 
 def test_a_misspelt_folder_is_suggested(experiments, said):

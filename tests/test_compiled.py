@@ -10,11 +10,11 @@ import torch
 
 import limits
 from limits import randomness
-from limits.compiled import Loops, choice
+from limits.compiled import WORDS, Loops, choice
 from limits.randomness import Stream
 
 pytest.importorskip("numba")
-from limits.compiled.normals import WORDS, fill_normals
+from limits.compiled.normals import fill_normals
 from limits.compiled.uniforms import fill_uniforms
 
 DRAWS = {
@@ -32,7 +32,7 @@ def plain(monkeypatch):
 @pytest.fixture
 def compiled(monkeypatch):
     """A process that has drawn enough."""
-    if choice._loops() is None:
+    if choice._found()[0] is None:
         pytest.skip("this build of torch rounds its normals differently")
     monkeypatch.setattr(choice, "_PAYS", -1)
 
@@ -40,10 +40,10 @@ def compiled(monkeypatch):
 @pytest.fixture
 def undecided(monkeypatch):
     """A process that has drawn enough and not yet looked for the loops."""
-    choice._loops.cache_clear()
+    choice._found.cache_clear()
     monkeypatch.setattr(choice, "_PAYS", -1)
     yield
-    choice._loops.cache_clear()
+    choice._found.cache_clear()
 
 
 def words(seed: int, generators: int) -> np.ndarray:
@@ -123,7 +123,7 @@ def test_few_numbers_never_load_the_compiler():
 @pytest.mark.usefixtures("undecided")
 def test_numbers_stay_when_there_is_no_compiler(monkeypatch):
     expected = Stream(0, "none").normals(0, 16, 64)
-    choice._loops.cache_clear()
+    choice._found.cache_clear()
     monkeypatch.setattr(choice, "find_spec", lambda name: None)
     assert choice.loops_for(1) is None
     assert torch.equal(Stream(0, "none").normals(0, 16, 64), expected)
@@ -132,7 +132,7 @@ def test_numbers_stay_when_there_is_no_compiler(monkeypatch):
 @pytest.mark.usefixtures("undecided")
 def test_a_compiler_that_fails_says_so_and_torch_draws(monkeypatch):
     expected = Stream(0, "broken").normals(0, 16, 64)
-    choice._loops.cache_clear()
+    choice._found.cache_clear()
     found = builtins.__import__
 
     def refuse(name, *rest):
@@ -141,17 +141,88 @@ def test_a_compiler_that_fails_says_so_and_torch_draws(monkeypatch):
         return found(name, *rest)
 
     monkeypatch.setattr(builtins, "__import__", refuse)
-    with pytest.warns(RuntimeWarning, match="Update or remove numba"):
+    with pytest.warns(RuntimeWarning, match="Mend or remove numba"):
         drawn = Stream(0, "broken").normals(0, 16, 64)
     assert torch.equal(drawn, expected)
 
 
-def test_a_build_that_rounds_differently_is_noticed():
-    def nearly(numbers, states, size):
-        fill_normals(numbers, states, size)
+def nearly(fill):
+    def filled(numbers, *rest):
+        fill(numbers, *rest)
         numbers[4321] = np.nextafter(numbers[4321], np.float32(9))
 
-    assert not choice._agree(Loops(nearly, fill_uniforms))
+    return filled
+
+
+def test_a_build_that_rounds_differently_is_noticed():
+    assert not choice._agree(Loops(nearly(fill_normals), fill_uniforms))
+    assert not choice._agree(Loops(fill_normals, nearly(fill_uniforms)))
+
+
+@pytest.mark.usefixtures("undecided")
+def test_a_failure_is_said_once_even_where_warnings_are_errors(monkeypatch):
+    def broken(loops):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(choice, "_agree", broken)
+    monkeypatch.setattr(choice, "_SAID", [])
+    with pytest.raises(RuntimeWarning, match="No space left on device"):
+        Stream(0, "said").normals(0, 16, 64)
+    assert Stream(0, "said").normals(0, 16, 64).shape == (16, 64)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.usefixtures("undecided")
+def test_the_default_type_of_tensors_does_not_matter(dtype):
+    found = choice._found()[0] is None
+    choice._found.cache_clear()
+    torch.set_default_dtype(dtype)
+    try:
+        assert (choice._found()[0] is None) == found
+        assert Stream(0, "type").normals(0, 16, 64).dtype == torch.float32
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):
+    from limits.compiled import jit
+
+    def njit(*, cache=False, **settings):
+        if cache:
+            raise RuntimeError("cannot cache function 'twice': no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(jit, "njit", njit)
+    assert jit.loop(len) is len
+
+
+@pytest.mark.parametrize("loops", [True, False])
+def test_no_paths_are_no_numbers(monkeypatch, loops):
+    monkeypatch.setattr(choice, "_PAYS", -1 if loops else float("inf"))
+    for draw in DRAWS.values():
+        assert draw(Stream(0, "none"), 0, 5).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        torch.empty(4096, dtype=torch.float64),
+        torch.empty(4096, dtype=torch.float16),
+        torch.empty(100),
+        torch.empty(64, 64),
+        torch.empty(8192)[::2],
+    ],
+)
+def test_memory_that_does_not_fit_is_refused(memory):
+    with pytest.raises(limits.LimitsError, match=r"must be 1280 or more consecutive float32"):
+        Stream(0, "memory").normals(0, 20, 50, memory=memory)
+
+
+def test_what_draws_figures_is_imported_when_a_figure_is_drawn():
+    code = (
+        "import sys, limits.cli; assert not {'matplotlib.pyplot', 'scipy.stats'} & {*sys.modules}"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
 @pytest.mark.usefixtures("plain")

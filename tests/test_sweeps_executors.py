@@ -9,7 +9,7 @@ import xarray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from limits.exceptions import ExperimentError
-from limits.sweeps import ProcessWorkers, run
+from limits.sweeps import ProcessWorkers, processes, run
 from limits.sweeps.executors import executor_for
 from limits.sweeps.status import run_status
 from tests.survivor import Config, survivor, without_times
@@ -111,6 +111,17 @@ class Local:
 def test_an_experiment_that_cannot_travel_is_refused_before_a_worker_starts():
     with pytest.raises(ExperimentError, match=r"it holds a file.*workers=0"):
         run(Local(), Config(), seed=0, executor=ProcessWorkers(1))
+
+
+def test_a_call_is_not_left_waiting_when_no_worker_can_be_started(monkeypatch):
+    def server_is_gone():
+        raise EOFError
+
+    monkeypatch.setattr(processes, "_context", server_is_gone)
+    with ProcessWorkers(1) as workers:
+        future = workers.submit(abs, -1)
+        with pytest.raises(processes.WorkerDiedError, match="the process that starts workers"):
+            future.result(timeout=30)
 
 
 def test_progress_from_the_inside_reaches_the_parent():

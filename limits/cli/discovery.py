@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from limits.estimates import Verdict
 
-__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names", "module_of"]
+__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names"]
 
 _PACKAGE = PACKAGE
 _CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
@@ -82,7 +82,7 @@ def load(name: str) -> RunnableExperiment:
         If its module lacks a part that the command line needs.
     """
     _package()
-    module = importlib.import_module(module_of(name))
+    module = importlib.import_module(f"{_PACKAGE}.{name}")
     missing = [part for part in _CONTRACT if not hasattr(module, part)]
     if missing:
         raise ExperimentError(
@@ -90,11 +90,6 @@ def load(name: str) -> RunnableExperiment:
             f"{', '.join(_CONTRACT)}."
         )
     return cast("RunnableExperiment", module)
-
-
-def module_of(name: str) -> str:
-    """Return the full name of an experiment's module."""
-    return f"{_PACKAGE}.{name}"
 
 
 def describe(name: str) -> str:

@@ -13,11 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from limits.cli.console import error_console, output_console, print_error, progress_reports
-from limits.cli.discovery import RunnableExperiment, load, matching_names, module_of
+from limits.cli.discovery import RunnableExperiment, load, matching_names
 from limits.cli.settings import (
     DEFAULT_SCALE,
     RunSettings,
-    asks_for_help,
     read_experiment,
     read_folder,
     read_request,
@@ -29,7 +28,6 @@ from limits.sweeps import load_dataset, prepare_folder, save_dataset, scale_name
 from limits.sweeps import run as run_tasks
 from limits.sweeps.executors import executor_for
 from limits.sweeps.places import place_of
-from limits.sweeps.processes import start_server
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -76,9 +74,6 @@ def run(arguments: Sequence[str]) -> int:
     request, rest = read_request(arguments)
     names = matching_names(request.name)
     command = _command(arguments)
-    if request.workers != 0 and request.dask is None and not asks_for_help(rest):
-        # It imports what the workers need while this process does.
-        start_server([module_of(name) for name in names])
     if names != (request.name,):
         settings = read_folder(request.name, names, rest)
         _prepare(settings.out)

@@ -15,7 +15,6 @@ __all__ = [
     "DEFAULT_SCALE",
     "RunRequest",
     "RunSettings",
-    "asks_for_help",
     "read_experiment",
     "read_folder",
     "read_request",
@@ -66,11 +65,6 @@ class RunRequest(RunSettings):
         tyro.conf.Positional,
         tyro.conf.arg(metavar="NAME", help="Experiment, folder or quoted pattern; comes first."),
     ]
-
-
-def asks_for_help(arguments: Sequence[str]) -> bool:
-    """Return whether nothing will run."""
-    return not _HELP.isdisjoint(arguments)
 
 
 def read_request(arguments: Sequence[str]) -> tuple[RunRequest, list[str]]:
@@ -135,8 +129,8 @@ def read_experiment(
 
 
 def read_folder(name: str, names: Sequence[str], rest: Sequence[str]) -> RunSettings:
-    """Read the settings that all experiments of a folder share."""
-    description = f"Run everything in {name}: {', '.join(names)}."
+    """Read the settings that all experiments of a folder or pattern share."""
+    description = f"Run {', '.join(names)}."
     return tyro.cli(RunSettings, args=rest, prog=f"limits run {name}", description=description)
 
 

@@ -18,10 +18,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-__all__ = ["WORDS", "fill_normals"]
+from limits.compiled.jit import loop
+from limits.compiled.mersenne import WORDS
 
-WORDS = 624
-"""Words in the state of a Mersenne Twister."""
+__all__ = ["fill_normals"]
 
 _SHIFT = 397
 _HALF = 8
@@ -101,7 +101,7 @@ def _twisted(word: Any, following: Any) -> Any:
     return (joined >> _U(1)) ^ ((_U(0) - (following & _U(1))) & _U(0x9908B0DF))
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _twist(state: Any) -> None:
     # Two loops, because the second reads what the first wrote.
     for i in range(WORDS - _SHIFT):
@@ -111,7 +111,7 @@ def _twist(state: Any) -> None:
     state[WORDS - 1] = state[_SHIFT - 1] ^ _twisted(state[WORDS - 1], state[0])
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _temper(state: Any, uniforms: Any) -> None:
     for i in range(WORDS):
         word = state[i]
@@ -170,7 +170,7 @@ def _sine_cosine(x: Any) -> Any:
     return _number(_bits(sine) ^ sine_sign), _number(_bits(cosine) ^ cosine_sign)
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _transform(radii: Any, angles: Any, first: Any, second: Any) -> None:
     for i in range(radii.size):
         radius = np.sqrt(_F(-2) * _logarithm(_F(1) - radii[i]))
@@ -179,7 +179,7 @@ def _transform(radii: Any, angles: Any, first: Any, second: Any) -> None:
         second[i] = radius * sine
 
 
-@njit(nogil=True, cache=True)
+@loop
 def fill_normals(numbers: Any, states: Any, size: int) -> None:
     """Fill an array with the standard normals of several generators, without holding the GIL.
 

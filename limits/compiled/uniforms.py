@@ -8,7 +8,8 @@ Doty-Humphrey, PractRand (2010): the generator sfc64.
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from limits.compiled.jit import loop
 
 __all__ = ["fill_uniforms"]
 
@@ -17,7 +18,7 @@ _CACHED = 2**12
 """Numbers that are scaled while they are still in the cache."""
 
 
-@njit(nogil=True, cache=True)
+@loop
 def _step(words: Any, state: Any) -> None:
     a, b, c, counter = state[0], state[1], state[2], state[3]
     for i in range(words.size):
@@ -30,7 +31,7 @@ def _step(words: Any, state: Any) -> None:
     state[0], state[1], state[2], state[3] = a, b, c, counter
 
 
-@njit(nogil=True, cache=True)
+@loop
 def fill_uniforms(numbers: Any, states: Any, size: int, scale: Any) -> None:
     """Fill an array with `scale` times the signed 32-bit halves of words, without the GIL.
 

@@ -10,7 +10,6 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from limits.plots.depth import depth_page
 from limits.reports.figures import png_bytes
 from limits.studies import DepthCheck, Growth
 from limits.studies.depth_check.verdict import MARGIN
@@ -142,6 +141,9 @@ def check_json(check: DepthCheck) -> bytes:
 
 def check_figure(check: DepthCheck) -> bytes:
     """Return the page of pictures as PNG."""
+    # matplotlib takes a second to import, which a report in a terminal does not need.
+    from limits.plots.depth import depth_page
+
     return png_bytes(depth_page(check))
 
 

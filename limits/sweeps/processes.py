@@ -8,9 +8,8 @@ import pickle
 import queue
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Executor, Future
-from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from time import monotonic
 from types import TracebackType
@@ -23,11 +22,10 @@ if TYPE_CHECKING:
     from multiprocessing.context import ForkServerContext, SpawnContext
     from multiprocessing.process import BaseProcess
 
-__all__ = ["ProcessWorkers", "ReportingFuture", "WorkerDiedError", "start_server"]
+__all__ = ["ProcessWorkers", "ReportingFuture", "WorkerDiedError"]
 
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_TO_END = 5
-_HAS_SERVER = "forkserver" in multiprocessing.get_all_start_methods()
 
 
 class WorkerDiedError(BrokenExecutor):
@@ -187,7 +185,9 @@ class ProcessWorkers(Executor):
         return ours
 
     def _cause_of_death(self, slot: int) -> str:
-        process = self._processes[slot]
+        process = self._processes.get(slot)
+        if process is None:
+            return "the process that starts workers ended"
         process.join(_SECONDS_TO_END)
         code = process.exitcode
         if code is None or code >= 0:
@@ -197,26 +197,17 @@ class ProcessWorkers(Executor):
         return f"the worker process was ended by {name}{hint if name == 'SIGKILL' else ''}"
 
 
-def start_server(modules: Sequence[str]) -> None:
-    """Let a fork server import some modules, while this process still reads its settings.
-
-    A module that is not found there is imported by the workers.
-    """
-    if _HAS_SERVER:
-        multiprocessing.get_context("forkserver").set_forkserver_preload(["limits", *modules])
-        forkserver.ensure_running()
-
-
 def _context() -> "SpawnContext | ForkServerContext":
     """Return how workers are started: never as a fork of this process.
 
     A fork copies torch's threads half and the locks of a run whole. Where there is a fork server,
     a process that has done nothing but import the library, a worker is ready in milliseconds.
     """
-    if not _HAS_SERVER:
+    if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
-    start_server([])
-    return multiprocessing.get_context("forkserver")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["limits"])
+    return context
 
 
 def _exchange(pipe: Connection, message: bytes, future: ReportingFuture) -> None:
