@@ -11,7 +11,7 @@ import torch
 
 from limits.randomness import BLOCK
 
-__all__ = ["Progress", "Ticker", "balanced", "map_chunks"]
+__all__ = ["Progress", "Ticker", "balanced", "map_chunks", "shares"]
 
 Progress = Callable[[int, int, str], None]
 T = TypeVar("T")
@@ -53,6 +53,18 @@ def balanced(ranges: Sequence[tuple[int, int]], workers: int) -> list[tuple[int,
     chunks = math.ceil(len(ranges) / workers) * workers
     size = math.ceil(n_paths / chunks / BLOCK) * BLOCK
     return [(first, min(size, n_paths - first)) for first in range(0, n_paths, size)]
+
+
+def shares(ranges: Sequence[tuple[int, int]], *, small: bool) -> list[tuple[int, int]]:
+    """Return ranges of the same paths in even shares for the threads torch may use.
+
+    Parameters
+    ----------
+    small : bool
+        Whether they are many short operations, whose threads would only wait in turns: then the
+        ranges are left as they are.
+    """
+    return list(ranges) if small else balanced(ranges, torch.get_num_threads())
 
 
 def map_chunks(

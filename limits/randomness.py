@@ -221,7 +221,7 @@ def _rows(n_paths: int, size: int, memory: Tensor | None = None) -> Tensor:
         raise LimitsError(
             f"memory for {n_paths} paths of {size} numbers must be {needed} or more consecutive "
             f"float32 numbers on the CPU, found {tuple(memory.shape)}, {memory.dtype}, "
-            f"{memory.device}. Pass torch.empty(limits.randomness.memory_of({n_paths}, {size}))."
+            f"{memory.device}. Pass torch.empty({needed}, dtype=torch.float32)."
         )
     return memory[:needed].view(n_paths, memory_of(1, size))
 

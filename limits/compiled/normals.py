@@ -45,34 +45,22 @@ def _fused(context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), build
 
 
-@_instruction
-def _bits(context: Any, number: Any) -> Any:
-    """Return the bits of a float32 as an integer."""
+def _converting(convert: str, kind: ir.Type, result: Any, number: Any) -> Any:
+    """Return an instruction that turns one number into another."""
 
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.IntType(32))
+    @_instruction
+    def converted(context: Any, given: Any) -> Any:
+        def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            return getattr(builder, convert)(args[0], kind)
 
-    return types.int32(types.float32), build
+        return result(number), build
 
-
-@_instruction
-def _number(context: Any, bits: Any) -> Any:
-    """Return the float32 with these bits."""
-
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.bitcast(args[0], ir.FloatType())
-
-    return types.float32(types.int32), build
+    return converted
 
 
-@_instruction
-def _truncated(context: Any, number: Any) -> Any:
-    """Return a float32 rounded towards zero, as a 32-bit integer."""
-
-    def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-        return builder.fptosi(args[0], ir.IntType(32))
-
-    return types.int32(types.float32), build
+_bits = _converting("bitcast", ir.IntType(32), types.int32, types.float32)
+_number = _converting("bitcast", ir.FloatType(), types.float32, types.int32)
+_truncated = _converting("fptosi", ir.IntType(32), types.int32, types.float32)
 
 
 @_instruction

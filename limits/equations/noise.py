@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limits._typing import State, TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError
-from limits.parallel import balanced
+from limits.parallel import shares
 from limits.paths.base import check_count
 from limits.paths.sources import IndependentSource
 from limits.paths.torchsde_noise import GridBrownian
@@ -95,8 +95,7 @@ class NoiseSample:
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
-        small = self.n_paths * self.width < _SMALL_ENTRIES
-        return self.chunks() if small else balanced(self.chunks(), torch.get_num_threads())
+        return shares(self.chunks(), small=self.n_paths * self.width < _SMALL_ENTRIES)
 
     def steps(self, *, first_path: int, n_paths: int, n_inputs: int) -> Iterator[State]:
         """Yield the increments dB of variance 1 / depth, shape ``(path, input, width)``."""

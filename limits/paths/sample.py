@@ -12,7 +12,7 @@ from torch import Tensor
 
 from limits._typing import TimeUnit, check_choice
 from limits.exceptions import DepthMismatchError, ShapeError
-from limits.parallel import balanced
+from limits.parallel import shares
 from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import Layer
 from limits.paths.lazy_draw import LazyDraw, LazySource
@@ -219,12 +219,11 @@ class WeightSample:
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
-        # A small draw is many short operations, whose threads would only wait in turns.
         if self.lazy is None:
             small = self.n_paths * (self.width**2 + _ENTRIES_OF_A_CALL) < _SMALL_DENSE_ENTRIES
         else:
             small = self.n_paths * self.width < _SMALL_LAZY_ENTRIES
-        return self.chunks() if small else balanced(self.chunks(), torch.get_num_threads())
+        return shares(self.chunks(), small=small)
 
     def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.
