@@ -1,11 +1,9 @@
 """Shapes and closed sets of names, checked at run time in the tests only."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 from jaxtyping import Float, Int
 from torch import Tensor
-
-from limits.exceptions import LimitsError
 
 __all__ = [
     "BlockName",
@@ -21,7 +19,6 @@ __all__ = [
     "States",
     "TimeUnit",
     "TrainableBlock",
-    "check_choice",
 ]
 
 State: TypeAlias = Float[Tensor, "path input width"]
@@ -38,11 +35,3 @@ Nonfinite = Literal["raise", "keep"]
 Regime = Literal["identity", "limit", "explosion", "contraction"]
 Device: TypeAlias = str
 TimeUnit = Literal["time", "layer"]
-
-
-def check_choice(value: str, name: str, choices: object) -> None:
-    """Raise unless `value` is one of the strings of a Literal."""
-    allowed = get_args(choices)
-    if value not in allowed:
-        listed = " or ".join(f'"{choice}"' for choice in allowed)
-        raise LimitsError(f"{name} must be {listed}, found {value!r}.")

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from limits.checks import check_seed
 from limits.compiled import WORDS, generator_of, loops_for
 from limits.exceptions import LimitsError
 
-__all__ = ["BLOCK", "Stream", "blocks_of", "check_seed", "memory_of"]
+__all__ = ["BLOCK", "Stream", "blocks_of", "memory_of"]
 
 BLOCK = 16
 """Paths in a block. Also the granularity at which torch's vectorised normals are a prefix."""
@@ -190,15 +191,6 @@ def blocks_of(first_path: int, n_paths: int) -> list[tuple[int, int, int]]:
         (first + i, start, min(start + BLOCK, n_paths))
         for i, start in enumerate(range(0, n_paths, BLOCK))
     ]
-
-
-def check_seed(seed: object) -> int:
-    """Return `seed` if it is a non-negative integer, else say what to pass."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise LimitsError(
-            f"seed must be a non-negative integer, found {seed!r}. Pass for example seed=0."
-        )
-    return seed
 
 
 def memory_of(n_paths: int, size: int) -> int:

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-__all__ = ["Trajectory"]
+__all__ = ["Trajectory", "as_trajectory", "layer_times"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,3 +84,29 @@ def norms_of(values: Tensor) -> Tensor:
     largest = values.abs().amax(dim=-1, keepdim=True)
     unit = torch.where((largest > 0) & torch.isfinite(largest), largest, torch.ones_like(largest))
     return torch.log(torch.linalg.vector_norm(values / unit, dim=-1)) + torch.log(unit[..., 0])
+
+
+class Tagged(Protocol):
+    """A draw with a name."""
+
+    @property
+    def tag(self) -> str: ...
+
+
+def layer_times(depth: int, *, keep_all: bool) -> Tensor:
+    """Return the layer times k / L that are kept, float64."""
+    if keep_all:
+        return torch.arange(depth + 1, dtype=torch.float64) / depth
+    return torch.tensor([0.0, 1.0], dtype=torch.float64)
+
+
+def as_trajectory(
+    draw: Tagged,
+    times: Tensor,
+    values: Tensor,
+    stats: dict[str, int],
+) -> Trajectory:
+    """Wrap a solution, tagged with the draw it was computed on."""
+    return Trajectory(
+        times=times, values=values, tag=draw.tag, log_norms=norms_of(values), stats=stats
+    )

@@ -11,10 +11,10 @@ from rich.text import Text
 from limits.cli.console import output_console, progress_reports
 from limits.cli.targets import load_target
 from limits.exceptions import LimitsError
-from limits.reports.checking import run_check
 from limits.reports.checkpoints import read_checkpoints
 from limits.reports.depth_check import check_figure, check_html, check_json, check_report
 from limits.sweeps import write_bytes
+from limits.user_models import depth_check
 
 __all__ = ["check", "check_weights"]
 
@@ -78,12 +78,12 @@ def check(
         batch = batch()
     stepper = None if make_step is None else _function(make_step, "make_step")
     with progress_reports("check", quiet=quiet) as (progress, _):
-        found = run_check(
+        found = depth_check(
             make_model,
             depths=depths,
             inputs=batch,
             n_seeds=seeds,
-            betas=betas,
+            betas=betas or None,
             branch=branch,
             make_step=stepper,
             steps=steps,

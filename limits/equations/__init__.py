@@ -5,5 +5,4 @@ from limits.equations.foreign import ForeignSDE as ForeignSDE
 from limits.equations.foreign import from_torchsde as from_torchsde
 from limits.equations.limit import DepthLimit as DepthLimit
 from limits.equations.limit import Driver as Driver
-from limits.equations.mean_ode import MeanODE as MeanODE
 from limits.equations.noise import NoiseSample as NoiseSample

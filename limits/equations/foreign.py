@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
+from limits.checks import check_count, check_dtype, check_seed, checked_device
 from limits.equations.noise import NoiseSample
 from limits.exceptions import CouplingError, LimitsError, ShapeError, SolverError
-from limits.paths.base import check_count, check_dtype, checked_device
-from limits.randomness import check_seed
 
 __all__ = ["ForeignSDE", "from_torchsde"]
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits._typing import State, TimeUnit, check_choice
+from limits._typing import State, TimeUnit
+from limits.checks import check_choice, check_count, check_dtype, check_seed, checked_device
 from limits.equations.isotropic import isotropic_of
 from limits.equations.noise import NoiseSample
 from limits.equations.ode import DriftField, VectorField
@@ -16,8 +17,6 @@ from limits.networks.averaged import AveragedInner
 from limits.networks.blocks import Block, Inner, PostRelu
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath, WeightSample
-from limits.paths.base import check_count, check_dtype, checked_device
-from limits.randomness import check_seed
 
 __all__ = ["DepthLimit", "Driver"]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from limits._typing import State, TimeUnit, check_choice
+from limits._typing import State, TimeUnit
+from limits.checks import check_choice, check_count
 from limits.exceptions import DepthMismatchError
 from limits.parallel import shares
-from limits.paths.base import check_count
 from limits.paths.sources import IndependentSource
 from limits.paths.torchsde_noise import GridBrownian
 from limits.randomness import BLOCK, Stream

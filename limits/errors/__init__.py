@@ -1,9 +1,5 @@
 """Errors and convergence orders."""
 
-from limits.errors.mean_field import ErrorSplit as ErrorSplit
-from limits.errors.mean_field import ShapeFit as ShapeFit
-from limits.errors.mean_field import fit_shape as fit_shape
-from limits.errors.mean_field import split_error as split_error
 from limits.errors.metrics import path_errors as path_errors
 from limits.errors.metrics import strong_error as strong_error
 from limits.errors.metrics import weak_error as weak_error

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from limits.checks import check_seed
 from limits.estimates import Order
 from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
-from limits.randomness import check_seed
 
 __all__ = ["fit_order", "fit_weak_order"]
 

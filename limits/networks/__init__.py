@@ -1,16 +1,8 @@
 """Residual networks and what they are made of."""
 
-from limits.networks.analysed import AnalysedEnsemble as AnalysedEnsemble
 from limits.networks.averaged import AveragedInner as AveragedInner
 from limits.networks.blocks import Block as Block
 from limits.networks.blocks import Inner as Inner
-from limits.networks.convolutional import ConvResNet as ConvResNet
 from limits.networks.embedding import embed as embed
 from limits.networks.embedding import readout as readout
-from limits.networks.mean_field import MeanFieldResNet as MeanFieldResNet
-from limits.networks.mean_field_descent import MeanFieldDescent as MeanFieldDescent
-from limits.networks.mean_field_weights import MeanFieldWeights as MeanFieldWeights
-from limits.networks.module import ResNetModule as ResNetModule
 from limits.networks.resnet import ResNet as ResNet
-from limits.networks.scaled import ScaledResiduals as ScaledResiduals
-from limits.networks.scaled import scale_residuals as scale_residuals

@@ -5,9 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from limits._typing import check_choice
+from limits.checks import check_choice, check_count, check_dtype
 from limits.exceptions import NonFiniteStateError, ShapeError
-from limits.paths.base import check_count, check_dtype
 from limits.randomness import BLOCK, Stream
 
 __all__ = ["embed", "readout"]

@@ -7,24 +7,18 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from limits._typing import BlockName, Keep, Nonfinite, check_choice
+from limits._typing import BlockName, Keep, Nonfinite
 from limits.activations import Activation, as_activation
+from limits.checks import check_beta, check_beta_length, check_choice
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.blocks import Block, make_block
-from limits.networks.inputs import (
-    as_states,
-    check_beta,
-    check_beta_length,
-    check_same_draw,
-    check_sample,
-    layer_times,
-)
 from limits.networks.overflow import check_finite
 from limits.networks.propagate import Recorder, Stepper, pull_back, push_forward, run
+from limits.networks.states import as_states, check_same_draw, check_sample
 from limits.parallel import map_chunks
 from limits.paths import WeightPath, WeightSample
 from limits.scaling import residual_scale
-from limits.trajectory import Trajectory, join_paths
+from limits.trajectory import Trajectory, join_paths, layer_times
 
 __all__ = ["ResNet"]
 

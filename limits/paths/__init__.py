@@ -7,7 +7,7 @@ from limits.paths.iid import IIDPath as IIDPath
 from limits.paths.increments import DenseIncrement as DenseIncrement
 from limits.paths.increments import Increment as Increment
 from limits.paths.increments import Layer as Layer
-from limits.paths.lazy_ladder import ladder_answers as ladder_answers
+from limits.paths.lazy.ladder import ladder_answers as ladder_answers
 from limits.paths.sample import WeightSample as WeightSample
 from limits.paths.smooth import SmoothPath as SmoothPath
 from limits.paths.trained import TrainedPath as TrainedPath

@@ -1,6 +1,5 @@
 """The law of the weights across layers: the random object at the centre of the library."""
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -8,14 +7,15 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from limits.exceptions import DTypeError, LimitsError, ShapeError
-from limits.paths.lazy_draw import LazyDraw
+from limits.checks import check_count, check_dtype, check_seed, checked_device
+from limits.exceptions import LimitsError
+from limits.paths.lazy.draw import LazyDraw
 from limits.paths.sample import WeightSample
 from limits.paths.sources import Source
-from limits.randomness import Stream, check_seed
+from limits.randomness import Stream
 from limits.scaling import critical_beta
 
-__all__ = ["Family", "WeightPath", "check_count"]
+__all__ = ["Family", "WeightPath"]
 
 Family = Literal["brownian", "iid", "smooth", "persistent", "antipersistent", "trained"]
 
@@ -171,62 +171,3 @@ class WeightPath(ABC):
         """Return the named stream of this law, one per depth where the draw depends on it."""
         at = "" if depth is None else f"/depth={depth}"
         return Stream(seed, f"{self.label}/width={self.width}{at}/{role}")
-
-
-def check_count(value: object, name: str) -> None:
-    """Raise unless `value` is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ShapeError(
-            f"{name} must be a positive integer, found {value!r}. Pass for example {name}=64."
-        )
-
-
-def check_dtype(dtype: object) -> None:
-    """Raise unless `dtype` is one in which paths can be read."""
-    if dtype not in (torch.float32, torch.float64):
-        raise DTypeError(
-            f"weights can be read as torch.float32 or torch.float64, asked for {dtype}. "
-            "Pass dtype=torch.float64 (or torch.float32 for speed)."
-        )
-
-
-def check_positive(value: float, name: str, example: float) -> None:
-    """Raise unless `value` is a positive finite number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
-        raise LimitsError(
-            f"{name} must be a positive finite number, found {value!r}. "
-            f"Pass for example {name}={example}."
-        )
-
-
-def checked_device(device: str | torch.device) -> torch.device:
-    """Return the device if this machine has it."""
-    try:
-        wanted = torch.device(device)
-        torch.empty(1, device=wanted)
-    except (RuntimeError, AssertionError, TypeError) as error:
-        gpus = torch.cuda.device_count()
-        raise DTypeError(
-            f"device {device!r} was asked for, but torch cannot use it here ({gpus} CUDA devices "
-            'found). Pass device="cpu".'
-        ) from error
-    return wanted
-
-
-def checked_times(time: float | Tensor) -> Tensor:
-    """Return layer times as a float64 tensor on the CPU, if they lie in [0, 1]."""
-    try:
-        times = torch.as_tensor(time, dtype=torch.float64).cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise LimitsError(
-            f"weights_at needs layer times in [0, 1], found {time!r}. Pass t = k / L, a number or "
-            "a one-dimensional tensor."
-        ) from error
-    if times.ndim > 1 or not bool(((times >= 0) & (times <= 1)).all()):
-        raise LimitsError(
-            f"weights_at needs layer times in [0, 1], a number or a one-dimensional tensor; "
-            f"found shape {tuple(times.shape)} with values from {float(times.min()):.3g} to "
-            f"{float(times.max()):.3g}. Pass t = k / L."
-        )
-    return times

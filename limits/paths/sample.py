@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Literal
 import torch
 from torch import Tensor
 
-from limits._typing import TimeUnit, check_choice
-from limits.exceptions import DepthMismatchError, ShapeError
+from limits._typing import TimeUnit
+from limits.checks import check_choice
+from limits.exceptions import CouplingError, DepthMismatchError, ShapeError
 from limits.parallel import shares
-from limits.paths.coupled import Reading, coupled_layers
 from limits.paths.increments import Layer
-from limits.paths.lazy_draw import LazyDraw, LazySource
+from limits.paths.lazy.draw import LazyDraw, LazySource
+from limits.paths.reading import Reading, coupled_layers
 from limits.paths.sources import Source
 from limits.paths.stacking import stacked_increments
-from limits.paths.torchsde_noise import GridBrownian, brownian_of
+from limits.paths.torchsde_noise import GridBrownian
 from limits.randomness import BLOCK
 
 if TYPE_CHECKING:
@@ -245,7 +246,20 @@ class WeightSample:
             If the path is not a Brownian motion.
         """
         check_choice(unit, "unit", TimeUnit)
-        return brownian_of(self, unit=unit)
+        if self.path.family != "brownian":
+            raise CouplingError(
+                f"torchsde needs a Brownian motion, and {self.path.label} weights are none. Use "
+                "BrownianPath, or limit.sample(...).as_torchsde() for a limit in law."
+            )
+        return GridBrownian(
+            [self.source],
+            depth=self.depth,
+            n_paths=self.n_paths,
+            first_path=self.first_path,
+            dtype=self.dtype,
+            device=self.device,
+            unit=unit,
+        )
 
     @property
     def increments(self) -> Tensor:

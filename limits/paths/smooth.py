@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
+from limits.checks import check_positive, checked_times
 from limits.exceptions import LimitsError
-from limits.paths.base import Family, WeightPath, check_positive, checked_times
+from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
 from limits.paths.spectra import Kernel, fourier_features
 from limits.randomness import Stream

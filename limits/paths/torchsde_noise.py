@@ -1,20 +1,16 @@
 """A drawn path as the Brownian motion that torchsde asks for."""
 
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
 from limits._typing import TimeUnit
-from limits.exceptions import CouplingError, SolverError
+from limits.exceptions import SolverError
 from limits.paths.sources import Source
 
-if TYPE_CHECKING:
-    from limits.paths.sample import WeightSample
-
-__all__ = ["GridBrownian", "brownian_of"]
+__all__ = ["GridBrownian"]
 
 _OFF_GRID = 0.05
 
@@ -124,27 +120,3 @@ class GridBrownian(BaseBrownian):
             self._held = part, [reader.slab(part) for reader in self._readers]
         flat = [slab[:, offset].flatten(1).to(self._device, self._dtype) for slab in self._held[1]]
         return flat[0] if len(flat) == 1 else torch.cat(flat, dim=1)
-
-
-def brownian_of(sample: "WeightSample", *, unit: TimeUnit) -> GridBrownian:
-    """Return the standard Brownian motion sqrt(width) X of a draw; its channels are matrices.
-
-    Raises
-    ------
-    CouplingError
-        If the draw is not one of a Brownian path.
-    """
-    if sample.path.family != "brownian":
-        raise CouplingError(
-            f"torchsde needs a Brownian motion, and {sample.path.label} weights are none. Use "
-            "BrownianPath, or limit.sample(...).as_torchsde() for a limit in law."
-        )
-    return GridBrownian(
-        [sample.source],
-        depth=sample.depth,
-        n_paths=sample.n_paths,
-        first_path=sample.first_path,
-        dtype=sample.dtype,
-        device=sample.device,
-        unit=unit,
-    )

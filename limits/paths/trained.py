@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
+from limits.checks import checked_times
 from limits.exceptions import DepthMismatchError, LimitsError, NonFiniteStateError, ShapeError
-from limits.paths.base import Family, WeightPath, checked_times
+from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
 
 __all__ = ["TrainedPath"]

@@ -2,4 +2,4 @@
 
 from limits.plots.convergence import convergence as convergence
 from limits.plots.depth import depth_page as depth_page
-from limits.plots.style import style as style
+from limits.plots.look import style as style

@@ -10,7 +10,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from limits.estimates import Order
 from limits.exceptions import StoreError
-from limits.plots.style import COLOURS, COLUMN, MARKERS, style
+from limits.plots.look import COLOURS, COLUMN, MARKERS, style
 
 __all__ = ["convergence"]
 

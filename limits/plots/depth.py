@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from limits.plots.style import COLOURS, MARKERS, PAGE, style
-from limits.studies import DepthCheck
+from limits.plots.look import COLOURS, MARKERS, PAGE, style
+from limits.user_models import DepthCheck
 
 __all__ = ["depth_page"]
 

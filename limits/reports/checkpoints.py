@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from limits.studies import DepthRegularity, WeightRegularity, weight_regularity
-from limits.studies.checkpoints import missing_layers, read_numbered
+from limits.user_models import DepthRegularity, WeightRegularity, weight_regularity
+from limits.user_models.weights.checkpoints import missing_layers, read_numbered
 
 __all__ = ["CheckpointReport", "read_checkpoints"]
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from limits.reports.figures import png_bytes
-from limits.studies import DepthCheck, Growth
-from limits.studies.depth_check.verdict import MARGIN
+from limits.user_models import DepthCheck, Growth
+from limits.user_models.check.judgement import MARGIN
 
 __all__ = ["MEANINGS", "check_facts", "check_figure", "check_html", "check_json", "check_report"]
 

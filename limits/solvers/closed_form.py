@@ -8,10 +8,9 @@ from torch import Tensor
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import NoLimitError
-from limits.networks.inputs import layer_times
 from limits.paths import WeightSample
-from limits.solvers.preparation import as_trajectory, prepare
-from limits.trajectory import Trajectory
+from limits.solvers.preparation import prepare
+from limits.trajectory import Trajectory, as_trajectory, layer_times
 
 __all__ = ["ClosedForm", "has_closed_form"]
 

@@ -12,13 +12,12 @@ from limits.equations.foreign import ForeignSDE
 from limits.equations.isotropic import isotropic_of
 from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
-from limits.networks.inputs import layer_times
 from limits.networks.propagate import Stepper, run
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
-from limits.solvers.preparation import as_trajectory, constant, prepare
-from limits.trajectory import Trajectory, join_paths
+from limits.solvers.preparation import constant, prepare
+from limits.trajectory import Trajectory, as_trajectory, join_paths, layer_times
 
 __all__ = ["EulerMaruyama"]
 

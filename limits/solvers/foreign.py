@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
-from limits._typing import Keep, check_choice
+from limits._typing import Keep
+from limits.checks import check_choice
 from limits.equations.foreign import ForeignSDE, foreign_steps
 from limits.equations.noise import NoiseSample
 from limits.exceptions import CouplingError, NonFiniteStateError, ShapeError, SolverError
-from limits.networks.inputs import layer_times
-from limits.trajectory import Trajectory, norms_of
+from limits.trajectory import Trajectory, layer_times, norms_of
 
 __all__ = ["solve_foreign"]
 

@@ -3,14 +3,15 @@
 import torch
 from torch import Tensor
 
-from limits._typing import Keep, State, check_choice
+from limits._typing import Keep, State
+from limits.checks import check_beta_length, check_choice
 from limits.equations import DepthLimit, Driver
 from limits.equations.isotropic import isotropic_of
 from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
-from limits.networks.inputs import as_states, check_beta_length, layer_times
-from limits.trajectory import Trajectory, norms_of
+from limits.networks.states import as_states
+from limits.trajectory import Trajectory, as_trajectory, layer_times
 
-__all__ = ["as_trajectory", "constant", "prepare"]
+__all__ = ["constant", "prepare"]
 
 
 def prepare(
@@ -58,18 +59,6 @@ def constant(states: State, driver: Driver, keep: Keep) -> Trajectory:
     times = layer_times(driver.depth, keep_all=keep == "all")
     values = states.expand(len(times), *states.shape)
     return as_trajectory(driver, times, values, {"depth": driver.depth})
-
-
-def as_trajectory(
-    driver: Driver,
-    times: Tensor,
-    values: Tensor,
-    stats: dict[str, int],
-) -> Trajectory:
-    """Wrap a solution, tagged with the draw it was computed on."""
-    return Trajectory(
-        times=times, values=values, tag=driver.tag, log_norms=norms_of(values), stats=stats
-    )
 
 
 def _check_joint_law(states: State, limit: DepthLimit) -> None:

@@ -13,12 +13,11 @@ from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
-from limits.networks.inputs import layer_times
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.randomness import BLOCK
-from limits.solvers.preparation import as_trajectory, constant, prepare
-from limits.trajectory import Trajectory, join_paths
+from limits.solvers.preparation import constant, prepare
+from limits.trajectory import Trajectory, as_trajectory, join_paths, layer_times
 
 __all__ = ["TorchDiffEq"]
 

@@ -10,10 +10,9 @@ from torch import Tensor
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import SolverError
-from limits.networks.inputs import layer_times
 from limits.paths import WeightSample
-from limits.solvers.preparation import as_trajectory, constant, prepare, unpacked
-from limits.trajectory import Trajectory
+from limits.solvers.preparation import constant, prepare, unpacked
+from limits.trajectory import Trajectory, as_trajectory, layer_times
 
 __all__ = ["TorchSDE"]
 

@@ -1,0 +1,1 @@
+"""The Mean ODE of a training, and the particles that solve it."""

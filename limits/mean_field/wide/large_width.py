@@ -1,0 +1,175 @@
+"""Training of mean-field ResNets as depth, hidden width and embedding dimension all grow."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from limits.activations import Activation, as_activation
+from limits.checks import check_count, check_positive, check_seed
+from limits.exceptions import LimitsError
+from limits.mean_field.wide.neurons import Neurons, Particles, SecondMoments
+from limits.mean_field.wide.picard import Picard
+from limits.mean_field.wide.span import LimitDescent, Span
+from limits.parallel import Progress, Ticker, map_chunks
+from limits.randomness import Stream
+
+__all__ = ["LargeWidthLimit"]
+
+# Far below the error of any set of particles.
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class LargeWidthLimit:
+    """The limit L, M, D -> infinity of a mean-field ResNet with frozen embeddings, in training.
+
+    The network is h_0 = W_E x, h_l = h_{l-1} + (1/LM) V_l s(U_l^T h_{l-1} / D),
+    f(x) = W_U^T h_L / D, with i.i.d. standard normal embeddings, U ~ N(0, D sigma_u^2),
+    V ~ N(0, D sigma_v^2) and full-batch gradient descent on the mean of |f - y|^2 / 2 over inputs,
+    with raw rates ``learning_rate`` eta L M D.
+
+    As L and M grow, the hidden states become deterministic and stay in the span of the D x r
+    matrix W = (W_E, W_U), r = features + targets: h = W c. A Gaussian neuron meets them through
+    W^T u / D and W^T v / D only, normals of covariance sigma^2 W^T W / D, and so the training is
+    a Mean ODE in r dimensions that knows of D through the Gram matrix of the embeddings alone.
+    As D grows that matrix tends to the identity, at the rate D^(-1/2).
+
+    A linear network keeps its neurons Gaussian and is solved exactly through second moments;
+    others by quasi-Monte Carlo over the neurons, with the spread over independent sets as
+    standard error.
+
+    Parameters
+    ----------
+    activation : str or callable
+        The s.
+    sigma_u, sigma_v : float
+        Spread of the initial weights in units of sqrt(D).
+    eta_u, eta_v : float
+        Learning rates of u and v in units of D.
+    nodes : int
+        Points in layer time.
+    particles : int
+        Neurons at every node; powers of two suit Sobol points.
+    replicates : int
+        Independent sets of particles, at least two.
+
+    References
+    ----------
+    Chaintron, Chizat and Maass, "ResNets of all shapes and sizes", arXiv:2603.18168 (2026).
+
+    Examples
+    --------
+    >>> x, y = torch.tensor([[1.5]]), torch.tensor([[1.0]])
+    >>> out = LargeWidthLimit("tanh", particles=1024).descend(x, y, steps=3, seed=0)
+    >>> [round(float(f), 2) for f in out.outputs.flatten()]
+    [0.0, 0.83, 0.97, 0.99]
+    """
+
+    activation: str | Callable[[Tensor], Tensor] | Activation = "tanh"
+    sigma_u: float = 1.0
+    sigma_v: float = 1.0
+    eta_u: float = 1.0
+    eta_v: float = 1.0
+    nodes: int = 10
+    particles: int = 4096
+    replicates: int = 4
+    _s: Activation = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_s", as_activation(self.activation))
+        for name in ("sigma_u", "sigma_v", "eta_u", "eta_v"):
+            check_positive(getattr(self, name), name, 1.0)
+        check_count(self.particles, "particles")
+        check_count(self.replicates, "replicates")
+        if self.replicates < 2:
+            raise LimitsError(
+                "a standard error needs at least two replicates, found replicates=1. Use 4."
+            )
+
+    @property
+    def exact(self) -> bool:
+        """Whether the activation is linear and no neuron is drawn."""
+        return self._s.name == "identity"
+
+    def descend(
+        self,
+        inputs: Tensor,
+        targets: Tensor,
+        *,
+        steps: int,
+        learning_rate: float = 1.0,
+        seed: int,
+        gram: Tensor | None = None,
+        progress: Progress | None = None,
+    ) -> LimitDescent:
+        """Follow gradient descent from the random initialisation.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Shape ``(input, feature)``.
+        targets : Tensor
+            Shape ``(input, target)``.
+        steps : int
+            Gradient steps.
+        learning_rate : float
+            Factor of both rates.
+        seed : int
+            Of the particles.
+        gram : Tensor, optional
+            W^T W / D of given embeddings W = (W_E, W_U), for the limit L, M -> infinity at
+            that D; the identity when left out.
+        progress : callable, optional
+            Called as ``progress(done, total, label)``; counts gradient steps.
+
+        Raises
+        ------
+        ShapeError
+            If shapes do not fit each other.
+        SolverError
+            If the training diverges. Lower the learning rate.
+        """
+        span = Span.of(inputs, targets, embeddings=True, gram=gram)
+        check_count(steps, "steps")
+        check_positive(learning_rate, "learning_rate", 1.0)
+        rates = (learning_rate * self.eta_u, learning_rate * self.eta_v)
+        stream = Stream(check_seed(seed), "large-width")
+        count = 1 if self.exact else self.replicates
+        ticker = Ticker(count * steps, "training", progress)
+        runs = map_chunks(
+            lambda i, _: self._run(span, rates, steps, stream.child(str(i)), ticker),
+            [(i, 1) for i in range(count)],
+        )
+        states, cotangents = (torch.stack(part) for part in zip(*runs, strict=True))
+        if self.exact:
+            states, cotangents = states[0], cotangents[0]
+        return span.descent(states, cotangents, Picard(self.nodes).times)
+
+    def _run(
+        self, span: Span, rates: tuple[float, float], steps: int, stream: Stream, ticker: Ticker
+    ) -> tuple[Tensor, Tensor]:
+        depth = Picard(self.nodes, tolerance=1e-13 if self.exact else _TOLERANCE)
+        neurons = self._neurons(span.start, stream)
+        h = span.start.expand(self.nodes, -1, -1)
+        b = torch.zeros_like(h)
+        kept: list[tuple[Tensor, Tensor]] = []
+        for step in range(steps + 1):
+            h = depth.forward(neurons.push, h)
+            # The solution of the last step, with its new end, is nearer than a constant.
+            guess = b - b[-1:] + span.slope(h[-1])
+            b = depth.backward(lambda p, h=h: neurons.pull(h, p), guess)
+            kept.append((h, b))
+            if step < steps:
+                neurons.descend(h, b, rates)
+                ticker()
+        states, cotangents = zip(*kept, strict=True)
+        return torch.stack(states), torch.stack(cotangents)
+
+    def _neurons(self, start: Tensor, stream: Stream) -> Neurons:
+        features, scales = start.shape[1], (self.sigma_u, self.sigma_v)
+        if self.exact:
+            return SecondMoments.initial(self.nodes, features, scales, start)
+        drawn = Particles.drawn(self.nodes, self.particles, features, scales, self._s, stream)
+        return Particles(drawn.u.to(start), drawn.v.to(start), self._s)

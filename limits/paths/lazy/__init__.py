@@ -1,0 +1,1 @@
+"""Gaussian matrices that are never formed and answer products with the exact law."""

@@ -1,0 +1,204 @@
+"""A lazy draw: who asked what of which layer, for as long as the draw lives."""
+
+import math
+import secrets
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NoReturn
+
+import torch
+
+from limits.exceptions import CouplingError, LimitsError
+from limits.paths.lazy.increment import LazyIncrement, SplitMatrix
+from limits.paths.lazy.pieces import LazyRange, Ledger, SlabNormals
+from limits.randomness import BLOCK, Stream
+
+__all__ = ["MEMORY", "LazyDraw", "LazySource"]
+
+MEMORY = 2**31
+"""Bytes that a lazy draw may remember.
+
+A draw remembers if one question per layer takes at most a quarter of it; a deeper one serves a
+single call."""
+
+_NORMALS_PER_PATH = 2**12
+"""Numbers a path draws at once, of one question to consecutive layers.
+
+Part of the definition of the streams: changing it changes every lazy draw."""
+
+_HELD_PER_NORMAL = 16
+
+
+class LazyDraw:
+    """What the views of one lazy draw share: its name and the answers it gave.
+
+    Parameters
+    ----------
+    depth, n_paths, width, dtype, device
+        Of the draw.
+    remember : bool, optional
+        Whether answers are kept for later calls; by default, if they fit `MEMORY`.
+    """
+
+    def __init__(
+        self,
+        *,
+        depth: int,
+        n_paths: int,
+        width: int,
+        dtype: torch.dtype,
+        device: torch.device,
+        remember: bool | None = None,
+    ) -> None:
+        self.dtype = dtype
+        self.device = device
+        # A seed does not fix a lazy draw, its questions do: equal seeds are different draws.
+        self.token = secrets.token_hex(4)
+        question = 2 * dtype.itemsize * depth * n_paths * width
+        self.remembers = 4 * question <= MEMORY if remember is None else remember
+        self.ledger = Ledger(
+            MEMORY if self.remembers else None, f"{n_paths} paths, depth {depth}, width {width}"
+        )
+        self._sizes = depth, n_paths, width
+        self._question_bytes = question
+        self._ranges: dict[str, list[LazyRange]] = {}
+        self._spent: set[tuple[str, int]] = set()
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> NoReturn:
+        raise CouplingError(
+            "a lazy draw cannot be copied or sent to another process: it would be asked other "
+            "questions there and become another draw. Draw where it is used, or draw with "
+            "lazy=False."
+        )
+
+    def for_one_call(self) -> "LazyDraw":
+        """Return another draw of the same sizes that keeps nothing and serves a single call."""
+        depth, n_paths, width = self._sizes
+        return LazyDraw(
+            depth=depth,
+            n_paths=n_paths,
+            width=width,
+            dtype=self.dtype,
+            device=self.device,
+            remember=False,
+        )
+
+    def spend(self, role: str, first: int, count: int) -> None:
+        """Raise `CouplingError` if a draw that remembers nothing is asked about paths again."""
+        paths = {(role, path) for path in range(first, first + count, BLOCK)}
+        with self._lock:
+            again = self._spent & paths
+            self._spent |= paths
+        if again:
+            raise CouplingError(
+                "this lazy draw serves a single call and was asked before: remembering one "
+                f"question per layer ({self.ledger.description}) takes "
+                f"{self._question_bytes / 2**30:.2g} GiB of the {MEMORY / 2**30:g} GiB that a draw "
+                "may use, and without memory a second call would see other matrices. Ask "
+                "everything in one call (several inputs, net.tangent, convergence_study(..., "
+                "lazy=True)), draw again for independent matrices, or draw fewer paths or a "
+                "smaller depth."
+            )
+
+    def ranges(self, source: "LazySource", first: int, count: int) -> list["LazyRange"]:
+        """Return what is known of the matrices of some paths, in pieces asked alike so far."""
+        normals = source.normals()
+        if not self.remembers:
+            self.spend(source.role, first, count)
+            return [LazyRange(self.ledger, normals, first, count)]
+        with self._lock:
+            kept = self._ranges.setdefault(source.role, [])
+            pieces = [piece for known in kept for piece in known.cut(first, first + count)]
+            inside = [p for p in pieces if first <= p.first < first + count]
+            filled, position = [], first
+            for piece in [*inside, None]:
+                until = first + count if piece is None else piece.first
+                if until > position:
+                    filled.append(LazyRange(self.ledger, normals, position, until - position))
+                if piece is not None:
+                    filled.append(piece)
+                    position = piece.first + piece.count
+            others = [p for p in pieces if not first <= p.first < first + count]
+            self._ranges[source.role] = sorted([*others, *filled], key=lambda p: p.first)
+        return filled
+
+
+@dataclass(frozen=True)
+class LazySource:
+    """Where the normals of a lazy draw come from, and the layers they belong to.
+
+    Parameters
+    ----------
+    stream : Stream
+        Where the numbers come from.
+    width, depth : int
+        Size of the matrices and number of layers.
+    role : str
+        ``"outer"`` or ``"inner"``.
+    draw : LazyDraw
+        What was asked so far.
+    """
+
+    stream: Stream
+    width: int
+    depth: int
+    role: str
+    draw: LazyDraw
+    reading: Literal["sum", "point"] = "sum"
+
+    @property
+    def name(self) -> str:
+        """Identify the draw."""
+        return f"{self.stream.seed}:{self.stream.name}:{self.draw.token}"
+
+    @property
+    def scale(self) -> float:
+        """Standard deviation of the entries, 1 / sqrt(width * depth)."""
+        return 1 / math.sqrt(self.width * self.depth)
+
+    @property
+    def slab_layers(self) -> int:
+        """Layers whose normals are drawn at once, a power of two."""
+        return 2 ** max(0, (_NORMALS_PER_PATH // self.width).bit_length() - 1)
+
+    @property
+    def bytes_per_path(self) -> int:
+        """A few slabs of normals, each for one question."""
+        return _HELD_PER_NORMAL * self.slab_layers * self.width
+
+    def normals(self) -> SlabNormals:
+        """Return the normals of the questions, without what was asked so far."""
+        return SlabNormals(
+            self.stream,
+            self.width,
+            self.depth,
+            self.scale,
+            self.slab_layers,
+            self.draw.dtype,
+            self.draw.device,
+        )
+
+    def open(self, first_path: int, n_paths: int) -> NoReturn:
+        """Raise: there are no matrices to read."""
+        raise LimitsError(
+            "the increments of a lazy draw are not held as matrices; they answer mv and rmv. "
+            "Draw with lazy=False to read sample.increments or to use torchsde."
+        )
+
+    def layers(self, first_path: int, n_paths: int, *, backwards: bool) -> Iterator[LazyIncrement]:
+        """Yield the layers of a range of paths, first or last one first."""
+        ranges = self.draw.ranges(self, first_path, n_paths)
+        order = range(self.depth)
+        try:
+            for layer in reversed(order) if backwards else order:
+                if len(ranges) == 1:
+                    yield LazyIncrement([ranges[0].matrix(layer)])
+                else:
+                    sizes = [each.count for each in ranges]
+                    matrices = [each.matrix(layer) for each in ranges]
+                    yield LazyIncrement([SplitMatrix(matrices, sizes)])
+        finally:
+            for each in ranges:
+                each.close()

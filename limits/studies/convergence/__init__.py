@@ -1,0 +1,1 @@
+"""The error of a network against its limit on a ladder of depths."""

@@ -1,0 +1,1 @@
+"""Expectations at infinite depth by multilevel Monte Carlo over depth."""

@@ -1,0 +1,1 @@
+"""Weights of checkpoints, and how regular they are across layers."""

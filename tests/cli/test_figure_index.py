@@ -1,0 +1,103 @@
+"""The page that lists the figures: what it says, and that the committed one is up to date."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray
+
+from limits.cli import indexing, main
+from limits.estimates import Verdict
+from limits.exceptions import StoreError
+from limits.reports.figure_index import FigureEntry, figure_index
+from limits.sweeps import load_dataset, save_dataset
+
+FIGURES = Path(__file__).resolve().parents[2] / "figures"
+
+
+def test_the_committed_page_is_what_the_numbers_give():
+    entries = indexing.index_of(FIGURES)
+    assert (FIGURES / "README.md").read_text(encoding="utf-8") == figure_index(entries)
+
+
+def test_the_committed_page_names_every_committed_figure():
+    page = (FIGURES / "README.md").read_text(encoding="utf-8")
+    pictures = sorted(file.stem for file in FIGURES.glob("*.png"))
+    numbers = sorted(file.stem for file in (FIGURES / "data").glob("*.nc"))
+    assert pictures == numbers
+    assert [stem for stem in pictures if f"## {stem}\n" not in page] == []
+    assert page.count("\n## ") == len(pictures)
+
+
+def test_committed_files_are_small():
+    files = [*FIGURES.glob("*.png"), *(FIGURES / "data").glob("*.nc")]
+    assert {file.name: file.stat().st_size for file in files if file.stat().st_size > 2e6} == {}
+
+
+def test_a_page_escapes_bars_and_counts_verdicts():
+    verdicts = [Verdict("|h_L|", "1", "1.0", True), Verdict("slope", "-1", "-2", False)]
+    page = figure_index([FigureEntry("a.b-paper", "limits run a.b", 2.04, "Norms.", verdicts)])
+    assert "| [a.b-paper](#ab-paper) | `limits run a.b` | 2.0 | Norms. | FAIL, 1 of 2 |" in page
+    assert r"| \|h_L\| | 1 | 1.0 | pass |" in page
+    assert "| slope | -1 | -2 | FAIL |" in page
+    assert "![Norms.](a.b-paper.png)" in page
+
+
+def stored(folder: Path, **changes: object) -> None:
+    """Store the committed numbers of a figure under another name, attributes changed."""
+    dataset = load_dataset(FIGURES / "data" / "beyond.regularity.nc")
+    (folder / "data").mkdir(parents=True)
+    dataset.attrs |= changes
+    save_dataset(dataset, folder / "data" / "made.nc")
+
+
+def test_the_command_writes_the_page_and_fails_with_a_verdict(tmp_path, capsys):
+    stored(tmp_path, seconds_per_task=np.array([60.0, 30.0]))
+    assert main(["figures", "--out", str(tmp_path)]) == 0
+    page = (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "| `limits run beyond.regularity` | 1.5 |" in page
+    assert "README.md" in capsys.readouterr().out.replace("\n", "")
+    dataset = load_dataset(tmp_path / "data" / "made.nc")
+    dataset["critical"] = dataset["critical"] + 1
+    save_dataset(dataset, tmp_path / "data" / "made.nc")
+    assert main(["figures", "--out", str(tmp_path)]) == 1
+    assert "FAIL, 2 of 3" in (tmp_path / "README.md").read_text(encoding="utf-8")
+    assert "verdicts failed: made" in capsys.readouterr().out
+
+
+def test_the_command_behind_a_figure_has_its_scale_settings_and_seed(tmp_path):
+    stored(tmp_path, scale="paper", seed=3)
+    (entry,) = indexing.index_of(tmp_path)
+    assert entry.command == "limits run beyond.regularity --scale paper --seed 3"
+
+
+def test_the_command_behind_a_figure_of_other_settings_has_them_as_flags():
+    @dataclass(frozen=True)
+    class Config:
+        width: int = 8
+        depths: tuple[int, ...] = (4, 8)
+        published: bool = True
+        n_paths: int = 4
+
+    class Experiment:
+        SCALES = {"laptop": Config()}  # noqa: RUF012
+
+    config = json.dumps({"width": 9, "depths": [4, 16], "published": False, "n_paths": 4})
+    command = indexing._command("made.up", Experiment, {"scale": "custom", "config": config})
+    assert command == "limits run made.up --width 9 --depths 4 16 --no-published"
+
+
+def test_a_folder_without_numbers_is_refused(tmp_path, capsys):
+    with pytest.raises(StoreError, match="limits run NAME"):
+        indexing.index_of(tmp_path)
+    assert main(["figures", "--out", str(tmp_path)]) == 2
+    assert "no numbers" in " ".join(capsys.readouterr().err.replace("│", " ").split())
+
+
+def test_numbers_of_an_unknown_experiment_are_refused(tmp_path):
+    (tmp_path / "data").mkdir()
+    save_dataset(xarray.Dataset(attrs={"experiment": "gone"}), tmp_path / "data" / "gone.nc")
+    with pytest.raises(StoreError, match=r"gone\.nc.*gone"):
+        indexing.index_of(tmp_path)
