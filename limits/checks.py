@@ -1,12 +1,31 @@
 """What a user may pass: one check and one sentence for every kind of argument."""
 
 import math
-from typing import get_args
+from collections.abc import Sequence
+from typing import TypeGuard, get_args
 
 import torch
 from torch import Tensor
 
-from limits.exceptions import DTypeError, LimitsError, ShapeError
+from limits.exceptions import DTypeError, LimitsError, NonFiniteStateError, ShapeError
+
+__all__ = [
+    "check_beta",
+    "check_beta_length",
+    "check_choice",
+    "check_coefficient",
+    "check_count",
+    "check_counts",
+    "check_dtype",
+    "check_finite",
+    "check_positive",
+    "check_progress",
+    "check_seed",
+    "checked_device",
+    "checked_times",
+    "is_count",
+    "is_number",
+]
 
 
 def check_choice(value: str, name: str, choices: object) -> None:
@@ -17,20 +36,40 @@ def check_choice(value: str, name: str, choices: object) -> None:
         raise LimitsError(f"{name} must be {listed}, found {value!r}.")
 
 
+def is_count(value: object, *, least: int = 1) -> TypeGuard[int]:
+    """Say whether `value` is an integer from `least` on; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Say whether `value` is a finite int or float; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
 def check_seed(seed: object) -> int:
     """Return `seed` if it is a non-negative integer, else say what to pass."""
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+    if not is_count(seed, least=0):
         raise LimitsError(
             f"seed must be a non-negative integer, found {seed!r}. Pass for example seed=0."
         )
     return seed
 
 
-def check_count(value: object, name: str) -> None:
-    """Raise unless `value` is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+def check_count(value: object, name: str, *, least: int = 1) -> None:
+    """Raise unless `value` is a positive integer, or an integer from `least` on."""
+    if not is_count(value, least=least):
+        wanted = {0: "a non-negative integer", 1: "a positive integer"}.get(
+            least, f"an integer from {least} on"
+        )
+        raise ShapeError(f"{name} must be {wanted}, found {value!r}. Pass for example {name}=64.")
+
+
+def check_counts(values: Sequence[object], name: str) -> None:
+    """Raise unless `values` are positive integers, at least one."""
+    if not values or not all(map(is_count, values)):
         raise ShapeError(
-            f"{name} must be a positive integer, found {value!r}. Pass for example {name}=64."
+            f"{name} must be positive integers, found {tuple(values)}. Use for example "
+            f"{name}=(8, 16, 32)."
         )
 
 
@@ -45,11 +84,44 @@ def check_dtype(dtype: object) -> None:
 
 def check_positive(value: float, name: str, example: float) -> None:
     """Raise unless `value` is a positive finite number."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value <= 0:
+    if not is_number(value) or value <= 0:
         raise LimitsError(
             f"{name} must be a positive finite number, found {value!r}. "
             f"Pass for example {name}={example}."
+        )
+
+
+def check_coefficient(value: object) -> None:
+    """Raise unless `value` is a finite number."""
+    if not is_number(value):
+        raise LimitsError(f"coefficient must be a finite number, found {value!r}. Use 1.0.")
+
+
+def check_progress(progress: object) -> None:
+    """Raise unless `progress` is None or can be called."""
+    if progress is not None and not callable(progress):
+        raise LimitsError(
+            f"progress must be callable as progress(done, total, label), found {progress!r}. "
+            "Leave it out for silence."
+        )
+
+
+def check_finite(tensor: Tensor, name: str, remedy: str = "Clean the data first.") -> None:
+    """Raise unless every entry of the tensor is finite; say how many are not.
+
+    Parameters
+    ----------
+    tensor : Tensor
+        Of any shape.
+    name : str
+        What the sentence calls it, in the singular.
+    remedy : str
+        What to do about it, a sentence.
+    """
+    bad = tensor.numel() - int(torch.isfinite(tensor).sum())
+    if bad:
+        raise NonFiniteStateError(
+            f"{name} has {bad} NaN or infinite entries out of {tensor.numel()}. {remedy}"
         )
 
 
@@ -87,10 +159,11 @@ def checked_times(time: float | Tensor) -> Tensor:
 
 def check_beta(beta: object) -> None:
     """Raise unless `beta` is None, a finite number, or a real tensor of finite numbers."""
-    number = isinstance(beta, int | float) and not isinstance(beta, bool)
-    tensor = isinstance(beta, Tensor) and not beta.is_complex()
-    finite = (number or tensor) and bool(torch.isfinite(torch.as_tensor(beta)).all())
-    if beta is not None and not finite:
+    if isinstance(beta, Tensor):
+        usable = not beta.is_complex() and bool(torch.isfinite(beta).all())
+    else:
+        usable = beta is None or is_number(beta)
+    if not usable:
         raise LimitsError(
             f"beta must be a finite number or a tensor with one finite value per input, found "
             f"{beta!r}. Use for example 0.5, or leave it out for the path's critical exponent."
