@@ -6,7 +6,7 @@ weights with scale L^-H a Young equation at order 2H - 1 in width 1. In law the 
 at order 1.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -127,7 +127,7 @@ def task(
     *,
     seed: int,
     line: str,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Measure one line of the figure."""
     spec = LINES[line]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import limits.closed_forms as closed_forms
 import limits.data as data
 import limits.sweeps as sweeps
+from limits._typing import Progress as Progress
 from limits.activations import Activation as Activation
 from limits.activations import as_activation as as_activation
 from limits.equations import DepthLimit as DepthLimit

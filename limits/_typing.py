@@ -1,5 +1,6 @@
-"""Shapes and closed sets of names, checked at run time in the tests only."""
+"""Shapes and closed sets of names, checked at run time in the tests only, and callbacks."""
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from jaxtyping import Float, Int
@@ -7,13 +8,12 @@ from torch import Tensor
 
 __all__ = [
     "BlockName",
-    "Device",
     "Exponents",
     "Keep",
     "LayerMatrices",
-    "LogNorms",
     "Matrices",
     "Nonfinite",
+    "Progress",
     "Regime",
     "State",
     "States",
@@ -23,7 +23,6 @@ __all__ = [
 
 State: TypeAlias = Float[Tensor, "path input width"]
 States: TypeAlias = Float[Tensor, "time path input width"]
-LogNorms: TypeAlias = Float[Tensor, "time path input"]
 Exponents: TypeAlias = Int[Tensor, "path input"]
 Matrices: TypeAlias = Float[Tensor, "path width width"]
 LayerMatrices: TypeAlias = Float[Tensor, "path layer width width"]
@@ -33,5 +32,7 @@ TrainableBlock = Literal["res-1", "res-2", "res-3"]
 Keep = Literal["terminal", "all"]
 Nonfinite = Literal["raise", "keep"]
 Regime = Literal["identity", "limit", "explosion", "contraction"]
-Device: TypeAlias = str
 TimeUnit = Literal["time", "layer"]
+
+Progress = Callable[[float, float, str], None]
+"""Called as progress(done, total, label)."""

@@ -9,11 +9,11 @@ from typing import TypeVar
 
 import torch
 
+from limits._typing import Progress
 from limits.randomness import BLOCK
 
-__all__ = ["Progress", "Ticker", "balanced", "map_chunks", "shares"]
+__all__ = ["Ticker", "balanced", "map_chunks", "shares"]
 
-Progress = Callable[[int, int, str], None]
 T = TypeVar("T")
 _REPORTS = 200
 

@@ -76,7 +76,7 @@ def task(
     *,
     seed: int,
     network: str,
-    progress: Callable[[float, float, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Check, fix, check again, train both."""
     build, data = NETWORKS[network], limits.data.digits()

@@ -5,7 +5,7 @@ branches of order one the best rate falls with depth; with the depth check's rec
 branches times 1/sqrt(L) and Adam's rate proportional to 1/sqrt(L), one rate serves all depths.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -76,7 +76,7 @@ def task(
     seed: int,
     scaling: str,
     depth: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train at every rate and keep the mean loss of the last epoch."""
     alpha = SCALINGS[scaling]

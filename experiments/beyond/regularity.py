@@ -6,7 +6,7 @@ Left: the strong order of res-1 networks on fractional weights, width 1, against
 networks neither vanish nor explode, max(H, 1/2).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -98,7 +98,7 @@ def task(
     *,
     seed: int,
     hurst: float,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Measure orders and the critical exponent at one H."""
     plain = _order(config, hurst, seed, corrected=False, progress=progress)
@@ -132,7 +132,7 @@ def _order(
     seed: int,
     *,
     corrected: bool,
-    progress: Callable[[int, int, str], None] | None,
+    progress: limits.Progress | None,
 ) -> limits.Order:
     return limits.convergence_study(
         limits.ResNet("identity", corrected=corrected),

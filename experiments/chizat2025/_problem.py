@@ -1,6 +1,6 @@
 """What the figures share: the data, the limit's answer, and how a cell is drawn."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -14,7 +14,6 @@ CITATION = (
     "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
     "arXiv:2509.10167 (2025)."
 )
-Progress = Callable[[int, int, str], None] | None
 DASHED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 DOTTED: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 1.4)), "linewidth": 1.3}
 COLOURS = ("#08306b", "#d95f02", "#1b9e77", "#8c6bb1")
@@ -54,7 +53,7 @@ def trained(
     n_paths: int,
     seed: int,
     solution: limits.MeanODESolution,
-    progress: Progress,
+    progress: limits.Progress | None,
 ) -> Iterator[tuple[torch.Tensor, list[limits.ErrorSplit]]]:
     """Yield outputs ``(step, path, input, width)`` of networks of one depth and every width.
 

@@ -78,7 +78,7 @@ def cost(config: Config, *, width: int, alpha: float) -> float:
 
 
 def task(
-    config: Config, *, seed: int, width: int, alpha: float, progress: _problem.Progress = None
+    config: Config, *, seed: int, width: int, alpha: float, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Train networks of one D and alpha."""
     x, y = _problem.data(width, config.n_inputs)

@@ -5,7 +5,7 @@ digit images. Their loss curves close in on that of the limit, at the rate (LM)^
 is the Mean ODE of these very embeddings.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import matplotlib.pyplot as plt
@@ -92,7 +92,7 @@ def task(
     *,
     seed: int,
     hidden_width: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train networks of one hidden width, or their limit."""
     x, y = _data(config)
@@ -133,7 +133,7 @@ def _limit(
     x: torch.Tensor,
     y: torch.Tensor,
     seed: int,
-    progress: Callable[[int, int, str], None] | None,
+    progress: limits.Progress | None,
 ) -> xr.Dataset:
     solver = limits.ParticleTransport(
         particles=config.particles, nodes=config.nodes, replicates=config.replicates

@@ -5,7 +5,7 @@ Left: outputs of a tanh example in training. Right: errors in embedding space, w
 orthogonal).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -104,7 +104,7 @@ def task(
     *,
     seed: int,
     scan: str,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train the networks of one scan and compare them with the limit."""
     limit = example.limit_of(config.steps, seed)

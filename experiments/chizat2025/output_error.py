@@ -86,7 +86,7 @@ def cost(config: Config, *, depth: int) -> float:
 
 
 def task(
-    config: Config, *, seed: int, depth: int, progress: _problem.Progress = None
+    config: Config, *, seed: int, depth: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Train networks of one depth and all hidden widths."""
     solution = _problem.reference(

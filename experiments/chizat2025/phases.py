@@ -4,7 +4,7 @@ One gradient step decides: how far features and weights move, and how much outpu
 Borders at r = sqrt(D)/(LM) (complete feature learning) and r = 1/sqrt(LM) (random outputs).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -89,7 +89,7 @@ def task(
     *,
     seed: int,
     size: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Measure the phase at every residual scale."""
     depth, width = min(size // 4, config.deepest), config.embedding_dim

@@ -78,7 +78,7 @@ def axes(config: Config) -> Mapping[str, Sequence[int]]:
 
 
 def task(
-    config: Config, *, seed: int, repetition: int, progress: _problem.Progress = None
+    config: Config, *, seed: int, repetition: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Train the network and solve the limit twice, timed."""
     x, y = _problem.data(config.width)

@@ -5,7 +5,7 @@ embeddings are far from orthogonal (1/sqrt(D)); too wide, there are too few neur
 (sqrt(D/(LM))). The optimum goes like D ~ P^(1/3), L M ~ P^(2/3), its error like P^(-1/6).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -85,7 +85,7 @@ def task(
     *,
     seed: int,
     budget: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Measure the error of every shape of one budget."""
     limit = example.limit_of(config.steps, seed)

@@ -14,7 +14,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 
 import limits
 from limits.experiments.marion2025._held import HeldSmoothPath
-from limits.experiments.marion2025._ratios import Progress, Ratios, measured
+from limits.experiments.marion2025._ratios import Ratios, measured
 
 DEPTHS = (10, 120, 230, 340, 450, 560, 670, 780, 890, 1000)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -81,7 +81,13 @@ def weights(config: Config, law: str, *, gradient: bool) -> limits.WeightPath:
 
 
 def scan(
-    config: Config, *, seed: int, law: str, depth: int, quantity: Quantity, progress: Progress
+    config: Config,
+    *,
+    seed: int,
+    law: str,
+    depth: int,
+    quantity: Quantity,
+    progress: limits.Progress | None,
 ) -> xr.Dataset:
     """Measure ratios at one depth under one law, all exponents on the same weights."""
     hidden, gradients = measured(

@@ -1,6 +1,6 @@
 """How far hidden states and gradients move between the two ends of a network, on log scale."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,6 @@ CITATION = (
 FEATURES = 64
 """Numbers in an input, uniform on [0, 1]."""
 _FAR = 20.0
-
-Progress = Callable[[int, int, str], None] | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,7 @@ def measured(
     gradient: bool,
     dtype: torch.dtype = torch.float32,
     part: int = 64,
-    progress: Progress = None,
+    progress: limits.Progress | None = None,
 ) -> tuple[Ratios, Ratios | None]:
     """Propagate one input per draw through res-3, with every exponent on the same weights.
 

@@ -13,7 +13,7 @@ from scipy.stats import kstest, norm
 
 import limits
 from limits.experiments.marion2025._ratios import CITATION as CITATION
-from limits.experiments.marion2025._ratios import Progress, measured
+from limits.experiments.marion2025._ratios import measured
 
 BETA = 0.5
 
@@ -67,7 +67,7 @@ def cost(config: Config, *, law: str, batch: int) -> float:
 
 
 def task(
-    config: Config, *, seed: int, law: str, batch: int, progress: Progress = None
+    config: Config, *, seed: int, law: str, batch: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Return log(|h_L| / |h_0|) and log(|p_0| / |p_L|) of a batch of networks."""
     uniform = law == "uniform"

@@ -2,10 +2,10 @@
 
 import xarray as xr
 
+import limits
 from limits.experiments.marion2025 import _against_depth as depthwise
 from limits.experiments.marion2025 import _independent
 from limits.experiments.marion2025._ratios import CITATION as CITATION
-from limits.experiments.marion2025._ratios import Progress
 
 Config = depthwise.Config
 SCALES = _independent.SCALES
@@ -14,7 +14,7 @@ draw, check = _independent.draw, _independent.check
 
 
 def task(
-    config: Config, *, seed: int, law: str, depth: int, progress: Progress = None
+    config: Config, *, seed: int, law: str, depth: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Measure one law at one depth."""
     return depthwise.scan(

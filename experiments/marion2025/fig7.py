@@ -16,7 +16,6 @@ from limits.experiments.marion2025 import _heatmaps
 from limits.experiments.marion2025._published import PublishedPath, variance
 from limits.experiments.marion2025._ratios import CITATION as CITATION
 from limits.experiments.marion2025._ratios import (
-    Progress,
     Ratios,
     gradient_ratios,
     hidden_ratios,
@@ -87,7 +86,9 @@ def axes(config: Config) -> Mapping[str, Sequence[float]]:
     return {"hurst": config.hursts}
 
 
-def task(config: Config, *, seed: int, hurst: float, progress: Progress = None) -> xr.Dataset:
+def task(
+    config: Config, *, seed: int, hurst: float, progress: limits.Progress | None = None
+) -> xr.Dataset:
     """Measure a row of the heatmaps, all exponents at one H."""
     report = progress or _ignore
     path = limits.FractionalPath(config.width, hurst=hurst)

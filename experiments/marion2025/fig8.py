@@ -4,7 +4,7 @@ res-1 networks of width 30 trained with Adam on digit images. Training keeps the
 the initial weights, because what it adds is smooth across layers whatever it is added to.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -95,7 +95,7 @@ def task(
     *,
     seed: int,
     case: str,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train one network and measure its weights before, after, and their difference."""
     smooth, beta = CASES[case].smooth, CASES[case].beta

@@ -5,7 +5,7 @@ best of five learning rates. Theory's border is that of res-1: below beta = H (H
 explode, below beta = 1/2 (H < 1/2) they contract, because negative correlations leave a drift.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,7 +88,7 @@ def task(
     *,
     seed: int,
     hurst: float,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train all betas and learning rates at one H."""
     path = limits.FractionalPath(config.width, hurst=hurst)

@@ -1,6 +1,5 @@
 """What the figures of the analysed model share: h_{k+1} = relu(h_k + tau W_k h_k)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +13,6 @@ CITATION = (
 )
 FEATURES = 64
 """Numbers in an input, standard normal."""
-
-Progress = Callable[[int, int, str], None] | None
 
 
 @dataclass(frozen=True)

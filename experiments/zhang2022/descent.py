@@ -6,7 +6,7 @@ depth at tau = L^-1/2, falls like 1/L at 1/L, and leaves every bound at L^-1/4. 
 rate falls more slowly: while little has been learned, errors along larger eigenvalues still decay.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -101,7 +101,7 @@ def task(
     seed: int,
     case: str,
     part: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Descend from several draws of networks of all depths and measure kernel and rate."""
     inputs, _ = samples(config)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, LOOKS, Look, Progress
+from limits.experiments.zhang2022._analysed import DASHED, LOOKS, Look
 
 SCALED = {
     "T=1/4": (0.5, 0.5, Look(r"$T=\frac{1}{4}$", "#8c6bb1", "D")),
@@ -75,7 +75,7 @@ def _count(config: Config, case: str, depth: int) -> int:
 
 
 def task(
-    config: Config, *, seed: int, case: str, depth: int, progress: Progress = None
+    config: Config, *, seed: int, case: str, depth: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Push the identity through linear networks and return the largest singular values.
 

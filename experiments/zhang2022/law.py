@@ -13,7 +13,7 @@ from scipy.stats import norm
 
 import limits
 from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, Progress, inputs, network
+from limits.experiments.zhang2022._analysed import DASHED, inputs, network
 
 _ENTRIES = 2**15
 _COLOURS = ("#d95f02", "#08306b")
@@ -58,7 +58,7 @@ def cost(config: Config, *, width: int, depth: int) -> float:
 
 
 def task(
-    config: Config, *, seed: int, width: int, depth: int, progress: Progress = None
+    config: Config, *, seed: int, width: int, depth: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Return log(|h_L|^2 / |h_0|^2) of networks with lazy weights."""
     net, path = network(0.5, config.coefficient), limits.BrownianPath(width)

@@ -4,7 +4,7 @@ On digit images by default, without pooling and with eight channels; with the fi
 the published ResNet-20 to ResNet-1202.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -140,7 +140,7 @@ def task(
     seed: int,
     network: str,
     draw: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train one network and record its test error after every epoch."""
     read = limits.data.cifar10(config.folder) if config.folder else limits.data.digits()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, LOOKS, Progress, inputs, network
+from limits.experiments.zhang2022._analysed import DASHED, LOOKS, inputs, network
 from limits.experiments.zhang2022._passes import QUANTITIES, both_ways
 
 HEAVY = 0.3
@@ -60,20 +60,23 @@ def cost(config: Config, *, beta: float, depth: int, width: int) -> float:
 
 
 def task(
-    config: Config, *, seed: int, beta: float, depth: int, width: int, progress: Progress = None
+    config: Config,
+    *,
+    seed: int,
+    beta: float,
+    depth: int,
+    width: int,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Propagate inputs and pull gradients of one output back, on lazy weights."""
     net, path = network(beta), limits.BrownianPath(width)
     h0 = inputs(width, n_inputs=config.n_draws, seed=seed)
     readouts = limits.Stream(seed, "readouts").normals(0, config.n_draws, width).unsqueeze(1)
-    part = max(16, _ENTRIES // width)
-    found = []
+    part, found = max(16, _ENTRIES // width), []
     for first in range(0, config.n_draws, part):
         chosen = slice(first, min(first + part, config.n_draws))
-        sample = path.sample(
-            depth=depth, n_paths=len(h0[chosen]), seed=seed * config.n_draws + first,
-            dtype=torch.float32, lazy=True,
-        )  # fmt: skip
+        n_paths, own = len(h0[chosen]), seed * config.n_draws + first
+        sample = path.sample(depth=depth, n_paths=n_paths, seed=own, dtype=torch.float32, lazy=True)
         found.append(both_ways(net, sample, h0[chosen], readouts[chosen]))
         # What a lazy draw remembers refers to itself, and would pile up until a collection.
         del sample

@@ -5,7 +5,7 @@ rate for all depths.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
@@ -94,7 +94,7 @@ def task(
     seed: int,
     case: str,
     depth: int,
-    progress: Callable[[int, int, str], None] | None = None,
+    progress: limits.Progress | None = None,
 ) -> xr.Dataset:
     """Train all draws of one network."""
     data = limits.data.unit_rows(limits.data.digits())

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 from rich.progress import Progress as Bar
 from rich.text import Text
 
-from limits.sweeps.experiment import Progress
+from limits._typing import Progress
 from limits.sweeps.runner import Notify
 
 __all__ = ["error_console", "output_console", "print_error", "progress_reports"]

@@ -17,7 +17,6 @@ from limits.sweeps.grid import Coordinate
 __all__ = [
     "PACKAGE",
     "Experiment",
-    "Progress",
     "experiment_name",
     "package_of_experiments",
     "scale_name",
@@ -26,9 +25,6 @@ __all__ = [
 
 PACKAGE = "limits.experiments"
 _CHECKOUT = Path(__file__).resolve().parents[2] / "experiments"
-
-Progress = Callable[[float, float, str], None]
-"""Called as progress(done, total, label)."""
 
 
 class Experiment(Protocol):

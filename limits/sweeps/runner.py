@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import xarray
 
+from limits._typing import Progress
 from limits.exceptions import ExperimentError
-from limits.sweeps.experiment import Experiment, Progress, experiment_name
+from limits.sweeps.experiment import Experiment, experiment_name
 from limits.sweeps.folder import RunFolder
 from limits.sweeps.grid import Coordinate, Task, tasks
 from limits.sweeps.joining import join

@@ -21,10 +21,10 @@ import torch
 import xarray
 from threadpoolctl import ThreadpoolController
 
+from limits._typing import Progress
 from limits.exceptions import ExperimentError, LimitsError
 from limits.sweeps.experiment import (
     Experiment,
-    Progress,
     experiment_name,
     package_of_experiments,
     source_file,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.checks import check_count, check_positive, check_seed
 from limits.data import LabelledData
 from limits.exceptions import LimitsError
-from limits.parallel import Progress, Ticker
+from limits.parallel import Ticker
 from limits.randomness import Stream
 from limits.training.batches import epoch_order
 

@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.activations import Activation, as_activation
 from limits.checks import check_beta, check_count, check_dtype, check_positive, check_seed
 from limits.data import LabelledData
 from limits.exceptions import LimitsError, ShapeError
-from limits.parallel import Progress, Ticker, map_chunks
+from limits.parallel import Ticker, map_chunks
 from limits.training.ensemble import padded_width
 from limits.training.ensemble_result import Configuration, TrainedEnsemble
 from limits.training.trainer import Trainer, TrainingPlan

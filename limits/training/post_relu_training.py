@@ -3,10 +3,11 @@
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.checks import check_count, check_positive
 from limits.data import LabelledData
 from limits.exceptions import ShapeError
-from limits.parallel import Progress, Ticker
+from limits.parallel import Ticker
 from limits.training.batches import epoch_order
 from limits.training.post_relu_ensemble import AnalysedEnsemble
 

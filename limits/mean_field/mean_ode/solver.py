@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.checks import check_count, check_positive
 from limits.exceptions import SolverError
 from limits.mean_field.descent import check_losses, checked_steps
@@ -16,7 +17,7 @@ from limits.mean_field.mean_ode.sobol import scrambled_neurons
 from limits.mean_field.mean_ode.solution import MeanODESolution
 from limits.mean_field.mean_ode.transport import Cloud, Transport
 from limits.mean_field.scaling import Rule
-from limits.parallel import Progress, Ticker, map_chunks
+from limits.parallel import Ticker, map_chunks
 from limits.randomness import Stream
 
 __all__ = ["ParticleTransport"]

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.activations import Activation, as_activation
 from limits.checks import check_count, check_positive, check_seed
 from limits.exceptions import LimitsError
 from limits.mean_field.wide.neurons import Neurons, Particles, SecondMoments
 from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
-from limits.parallel import Progress, Ticker, map_chunks
+from limits.parallel import Ticker, map_chunks
 from limits.randomness import Stream
 
 __all__ = ["LargeWidthLimit"]

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.activations import Activation, as_activation
 from limits.checks import check_count, check_positive
 from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
 from limits.mean_field.wide.tangent_kernel import TangentKernel, check_smooth
-from limits.parallel import Progress, Ticker
+from limits.parallel import Ticker
 
 __all__ = ["LazyLimit"]
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from limits._typing import State
+from limits._typing import Progress, State
 from limits.equations import depth_limit
 from limits.errors.metrics import Functional, path_errors, weak_differences
 from limits.errors.orders import fit_order, fit_weak_order
@@ -17,7 +17,7 @@ from limits.exceptions import LimitsError
 from limits.networks.propagate import Recorder, march
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
-from limits.parallel import Progress, Ticker, balanced, map_chunks
+from limits.parallel import Ticker, balanced, map_chunks
 from limits.paths import WeightPath, WeightSample
 from limits.randomness import Stream
 from limits.studies.convergence.plan import (

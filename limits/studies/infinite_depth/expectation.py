@@ -5,6 +5,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from limits._typing import Progress
 from limits.checks import check_beta_length, check_choice, check_count, check_positive
 from limits.equations import DepthLimit, depth_limit
 from limits.equations.isotropic import Isotropic, isotropic_of
@@ -12,7 +13,6 @@ from limits.errors.metrics import Functional, check_functional, functional_value
 from limits.exceptions import LimitsError, NoLimitError
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
-from limits.parallel import Progress
 from limits.paths import TrainedPath, WeightPath
 from limits.studies.convergence.plan import net_label
 from limits.studies.infinite_depth.couplings import (

@@ -2,8 +2,9 @@
 
 import math
 
+from limits._typing import Progress
 from limits.exceptions import LimitsError
-from limits.parallel import Progress, Ticker, map_chunks
+from limits.parallel import Ticker, map_chunks
 from limits.randomness import BLOCK
 from limits.studies.infinite_depth.couplings import Coupling
 from limits.studies.infinite_depth.levels import (
