@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, LOOKS, Look
+from limits.experiments.zhang2022._post_relu import CITATION as CITATION
+from limits.experiments.zhang2022._post_relu import DASHED, LOOKS, Look
 
 SCALED = {
     "T=1/4": (0.5, 0.5, Look(r"$T=\frac{1}{4}$", "#8c6bb1", "D")),

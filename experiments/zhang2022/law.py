@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 import limits
-from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, inputs, network
+from limits.experiments.zhang2022._post_relu import CITATION as CITATION
+from limits.experiments.zhang2022._post_relu import DASHED, inputs, network
 
 _ENTRIES = 2**15
 _COLOURS = ("#d95f02", "#08306b")

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.zhang2022._analysed import CITATION as CITATION
-from limits.experiments.zhang2022._analysed import DASHED, LOOKS, inputs, network
 from limits.experiments.zhang2022._passes import QUANTITIES, both_ways
+from limits.experiments.zhang2022._post_relu import CITATION as CITATION
+from limits.experiments.zhang2022._post_relu import DASHED, LOOKS, inputs, network
 
 HEAVY = 0.3
 """Variance of a log above which the mean itself is carried by draws too rare to be seen."""

@@ -1,13 +1,13 @@
 """Networks that are trained on data."""
 
-from limits.training.classifier_training import Recipe as Recipe
-from limits.training.classifier_training import TrainedClassifier as TrainedClassifier
-from limits.training.classifier_training import train_classifier as train_classifier
 from limits.training.conv_resnet import ConvResNet as ConvResNet
-from limits.training.ensemble_result import Configuration as Configuration
-from limits.training.ensemble_result import TrainedEnsemble as TrainedEnsemble
-from limits.training.ensemble_training import train_ensemble as train_ensemble
-from limits.training.post_relu_ensemble import AnalysedEnsemble as AnalysedEnsemble
-from limits.training.post_relu_training import descend_squares as descend_squares
-from limits.training.post_relu_training import train_analysed as train_analysed
+from limits.training.ensemble.chunks import train_ensemble as train_ensemble
+from limits.training.ensemble.result import Configuration as Configuration
+from limits.training.ensemble.result import TrainedEnsemble as TrainedEnsemble
+from limits.training.image_classifier import Recipe as Recipe
+from limits.training.image_classifier import TrainedClassifier as TrainedClassifier
+from limits.training.image_classifier import train_classifier as train_classifier
+from limits.training.post_relu.descent import descend_squares as descend_squares
+from limits.training.post_relu.descent import train_analysed as train_analysed
+from limits.training.post_relu.networks import AnalysedEnsemble as AnalysedEnsemble
 from limits.training.resnet_module import ResNetModule as ResNetModule

@@ -172,7 +172,7 @@ def test_variance_reduction_keeps_the_mean(results):
 
 
 def test_inputs_that_no_unit_sees_are_turned_round():
-    analysed = importlib.import_module(f"{PACKAGE}.zhang2022._analysed")
+    analysed = importlib.import_module(f"{PACKAGE}.zhang2022._post_relu")
     h0 = analysed.inputs(2, n_inputs=200, seed=0)
     assert h0.shape == (200, 1, 2)
     assert bool((h0.sum(dim=-1) > 0).all())

@@ -12,8 +12,8 @@ import torch
 import limits
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
 from limits.training.batches import epoch_order
-from limits.training.classifier_training import Augmentation
 from limits.training.conv_resnet import _Block
+from limits.training.image_classifier import Augmentation
 
 package_of_experiments()
 practice = importlib.import_module(f"{PACKAGE}.zhang2022.practice")

@@ -8,7 +8,7 @@ import torch
 
 import limits
 from limits.training.batches import epoch_order
-from limits.training.ensemble import padded_width
+from limits.training.ensemble.stacked_networks import padded_width
 
 DATA = limits.data.digits()
 SMOOTH, ROUGH = limits.SmoothPath(12), limits.BrownianPath(12)

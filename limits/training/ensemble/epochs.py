@@ -11,8 +11,8 @@ from limits.data import LabelledData
 from limits.parallel import Ticker
 from limits.scaling import residual_scale
 from limits.training.batches import Batches
-from limits.training.ensemble import Adam, Ensemble
-from limits.training.ensemble_result import Configuration
+from limits.training.ensemble.result import Configuration
+from limits.training.ensemble.stacked_networks import Adam, Ensemble
 from limits.training.resnet_module import initial_layers, uniform_matrix
 
 __all__ = ["Trainer", "TrainingPlan"]

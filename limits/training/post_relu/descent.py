@@ -9,7 +9,7 @@ from limits.data import LabelledData
 from limits.exceptions import ShapeError
 from limits.parallel import Ticker
 from limits.training.batches import epoch_order
-from limits.training.post_relu_ensemble import AnalysedEnsemble
+from limits.training.post_relu.networks import AnalysedEnsemble
 
 __all__ = ["descend_squares", "train_analysed"]
 

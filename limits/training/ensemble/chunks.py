@@ -12,9 +12,9 @@ from limits.checks import check_beta, check_count, check_dtype, check_positive, 
 from limits.data import LabelledData
 from limits.exceptions import LimitsError, ShapeError
 from limits.parallel import Ticker, map_chunks
-from limits.training.ensemble import padded_width
-from limits.training.ensemble_result import Configuration, TrainedEnsemble
-from limits.training.trainer import Trainer, TrainingPlan
+from limits.training.ensemble.epochs import Trainer, TrainingPlan
+from limits.training.ensemble.result import Configuration, TrainedEnsemble
+from limits.training.ensemble.stacked_networks import padded_width
 
 __all__ = ["train_ensemble"]
 

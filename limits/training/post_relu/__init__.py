@@ -1,0 +1,1 @@
+"""The networks with relu after the addition that Zhang et al. analyse, trained in step."""
