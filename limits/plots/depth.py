@@ -12,17 +12,12 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLoca
 
 from limits.plots.look import COLOURS, MARKERS, PAGE, style
 from limits.user_models import DepthCheck
+from limits.user_models.check.vocabulary import MEANINGS
 
 __all__ = ["depth_page"]
 
 _HEIGHT = 5.6
 _DASHED: Any = {"linestyle": (0, (4, 2)), "linewidth": 1.1, "color": "0.25"}
-_MEANING = {
-    "explosion": "hidden states or gradients grow with depth without end",
-    "identity": "branches do less and less as depth grows",
-    "limit": "the network approaches a limit as depth grows",
-    "contraction": "hidden states shrink with depth without end",
-}
 
 
 def depth_page(check: DepthCheck | xarray.Dataset) -> Figure:
@@ -55,7 +50,7 @@ def depth_page(check: DepthCheck | xarray.Dataset) -> Figure:
         _coherence(coherence, found)
         _advice(advice, found)
         verdict = found.verdict
-        meaning = _MEANING[verdict] if verdict else "the evidence is too thin"
+        meaning = MEANINGS[verdict].observed if verdict else "the evidence is too thin"
         figure.suptitle(f"Depth check: {verdict or 'no verdict'} ({meaning})", fontsize=11)
     return figure
 

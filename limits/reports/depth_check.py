@@ -13,15 +13,10 @@ from rich.text import Text
 from limits.reports.figures import png_bytes
 from limits.user_models import DepthCheck, Growth
 from limits.user_models.check.judgement import MARGIN
+from limits.user_models.check.vocabulary import MEANINGS
 
-__all__ = ["MEANINGS", "check_facts", "check_figure", "check_html", "check_json", "check_report"]
+__all__ = ["check_facts", "check_figure", "check_html", "check_json", "check_report"]
 
-MEANINGS = {
-    "identity": "Branches do less and less as depth grows: a deeper network is no better one.",
-    "limit": "The network approaches a limit as depth grows: it behaves alike at any depth.",
-    "explosion": "What the branches add grows with depth without end: deeper networks diverge.",
-    "contraction": "Hidden states shrink with depth without end: the signal is lost.",
-}
 _BOUNDED = (
     "What the branches add grows with depth without end, while normalisation keeps the stream "
     "bounded: the last layers dominate it and the first are forgotten. Nothing diverges."
@@ -77,7 +72,7 @@ def check_report(check: DepthCheck) -> Group:
 def _meaning(check: DepthCheck) -> str:
     if check.verdict is None:
         return f"The evidence is too thin: {check.reason}."
-    return _BOUNDED if check.bounded else MEANINGS[check.verdict]
+    return _BOUNDED if check.bounded else str(MEANINGS[check.verdict])
 
 
 def check_facts(check: DepthCheck) -> dict[str, str]:

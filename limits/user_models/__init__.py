@@ -8,6 +8,6 @@ from limits.user_models.check.measure import depth_check as depth_check
 from limits.user_models.check.recommendation import Recommendation as Recommendation
 from limits.user_models.check.result import DepthCheck as DepthCheck
 from limits.user_models.weights.checkpoints import read_layers as read_layers
-from limits.user_models.weights.regularity import weight_regularity as weight_regularity
+from limits.user_models.weights.hurst_index import weight_regularity as weight_regularity
 from limits.user_models.weights.result import DepthRegularity as DepthRegularity
 from limits.user_models.weights.result import WeightRegularity as WeightRegularity

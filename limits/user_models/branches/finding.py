@@ -17,7 +17,7 @@ from limits.user_models.branches.residual_sums import (
     residual_additions,
 )
 
-__all__ = ["Branches", "Stream", "find_branches", "stream_of"]
+__all__ = ["Branches", "ResidualStream", "find_branches", "stream_of"]
 
 # Multiplying what goes into these by a positive number multiplies what comes out.
 _HOMOGENEOUS = frozenset(
@@ -167,7 +167,7 @@ def branch_module(
 
 
 @dataclass(frozen=True)
-class Stream:
+class ResidualStream:
     """The sums along the residual stream of a forward pass.
 
     Parameters
@@ -185,7 +185,7 @@ class Stream:
     n_unclear: int
 
 
-def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> Stream:
+def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> ResidualStream:
     """Return the sums along the residual stream itself.
 
     Parameters
@@ -207,7 +207,7 @@ def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> Stream:
         kept = [each for each in found if each.certain]
     hooked = [_hooked(graph, each, uses) for each in kept]
     modules = [None if each is None else each[0].name for each in hooked]
-    return Stream(kept, modules, 0 if names is not None else len(found) - len(kept))
+    return ResidualStream(kept, modules, 0 if names is not None else len(found) - len(kept))
 
 
 def count_uses(graph: Graph) -> Counter[int]:

@@ -17,15 +17,15 @@ from limits.user_models.branches.finding import stream_of
 from limits.user_models.branches.forward_graph import Graph, record
 from limits.user_models.branches.scaling import BranchChoice, branches_by_name
 from limits.user_models.check.probes import Probe, roles_of
-from limits.user_models.weights.layers import equal_layers
+from limits.user_models.weights.across_layers import equal_layers
 
-__all__ = ["Family", "ModelFactory"]
+__all__ = ["ModelFactory", "ModelFamily"]
 
 ModelFactory: TypeAlias = Callable[[int], nn.Module]
 
 
 @dataclass
-class Family:
+class ModelFamily:
     """The models of one factory, at any depth and seed.
 
     Parameters

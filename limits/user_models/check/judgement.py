@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import scipy
@@ -10,11 +9,9 @@ import xarray
 from numpy.typing import NDArray
 
 from limits._typing import Regime
+from limits.user_models.check.vocabulary import Direction, Likeness
 
-__all__ = ["MARGIN", "Growth", "Judgement", "Kind", "judge", "kind_of", "slopes", "stream_factor"]
-
-Kind = Literal["SDE-like", "ODE-like", "between"]
-Direction = Literal["forward", "backward"]
+__all__ = ["MARGIN", "Growth", "Judgement", "judge", "kind_of", "slopes", "stream_factor"]
 
 # Half the distance between exponents that people use: 1/4, 1/2, 1.
 MARGIN = 0.125
@@ -291,7 +288,7 @@ def _subject(direction: Direction) -> str:
     return "hidden states" if direction == "forward" else "gradients"
 
 
-def kind_of(coherence: Growth) -> Kind | None:
+def kind_of(coherence: Growth) -> Likeness | None:
     """Name the limit by the exponent with which updates add up: 1/2 diffusive, 1 coherent."""
     if coherence.high < 0.6:
         return "SDE-like"

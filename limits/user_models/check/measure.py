@@ -13,11 +13,11 @@ from limits.checks import check_seed
 from limits.exceptions import LimitsError
 from limits.user_models.branches.calls import Inputs
 from limits.user_models.branches.scaling import BranchChoice
-from limits.user_models.check.factory import Family, ModelFactory
-from limits.user_models.check.probes import Probe, Reading, check_deterministic
+from limits.user_models.check.factory import ModelFactory, ModelFamily
+from limits.user_models.check.probes import Measurement, Probe, check_deterministic
 from limits.user_models.check.result import DepthCheck
 from limits.user_models.check.training_steps import MakeStep, own_random_numbers, train
-from limits.user_models.weights.layers import weights_across_layers
+from limits.user_models.weights.across_layers import weights_across_layers
 
 __all__ = ["depth_check"]
 
@@ -119,7 +119,7 @@ def depth_check(
     (4, 8, 16)
     """
     chosen = _check_counts(depths, n_seeds, steps, seed, betas)
-    family = Family(make_model, seed=seed, inputs=inputs, branch=branch)
+    family = ModelFamily(make_model, seed=seed, inputs=inputs, branch=branch)
     tried = tuple(float(beta) for beta in betas or ())
     probes = {depth: family.probe(depth) for depth in chosen}
     family.check_counts({depth: probe.n_blocks for depth, probe in probes.items()})
@@ -155,7 +155,7 @@ def depth_check(
 class _Record:
     """Everything measured on one model: a reading and a frozen sum per phase."""
 
-    readings: tuple[Reading, ...]
+    readings: tuple[Measurement, ...]
     frozen: tuple[tuple[float, float, float], ...]
     scan: tuple[float, ...]
     feature_change: float

@@ -16,8 +16,8 @@ from limits.user_models.branches.residual_sums import ResidualAddition
 from limits.user_models.check.observer import Observer, Role, norm_of
 
 __all__ = [
+    "Measurement",
     "Probe",
-    "Reading",
     "check_deterministic",
     "output_tensor",
     "roles_of",
@@ -28,7 +28,7 @@ _ALLOWED_DIFFERENCE = 1e-3
 
 
 @dataclass(frozen=True)
-class Reading:
+class Measurement:
     """One model at one moment; norms are Euclidean over the whole batch.
 
     Parameters
@@ -84,7 +84,7 @@ class Probe:
         """Number of residual sums L."""
         return len(self.roles)
 
-    def read(self, model: nn.Module, *, scale: float = 1.0, gradients: bool = True) -> Reading:
+    def read(self, model: nn.Module, *, scale: float = 1.0, gradients: bool = True) -> Measurement:
         """Return the numbers of one forward pass, and one backward pass if asked for."""
         observer = self._observed(model, scale, gradients=gradients)
         norms = [_number(norm) for norm in observer.stream_norms]
@@ -98,7 +98,7 @@ class Probe:
         stream = [*norms, finals[max(finals)]]
         shares = [_ratio(update, norm) for update, norm in zip(updates, norms, strict=True)]
         backward = self._backward(observer, ends) if gradients else (math.nan, math.nan, ())
-        return Reading(
+        return Measurement(
             change=change,
             stream_change=_root_of_squares(moved, firsts),
             log_norm=self._log_norm(observer),

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import xarray
@@ -12,18 +11,16 @@ from limits._typing import Regime
 from limits.user_models.check.judgement import (
     Growth,
     Judgement,
-    Kind,
     judge,
     kind_of,
     slopes,
     stream_factor,
 )
 from limits.user_models.check.recommendation import Recommendation, recommend
+from limits.user_models.check.vocabulary import Direction, Likeness, Phase
 
-__all__ = ["DepthCheck", "Phase"]
+__all__ = ["DepthCheck"]
 
-Phase = Literal["initial", "trained"]
-Direction = Literal["forward", "backward"]
 _DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
 
 
@@ -135,7 +132,7 @@ class DepthCheck:
         return Growth(-found.value, -found.high, -found.low)
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> Likeness | None:
         """The limit at the critical scale: diffusive updates SDE-like, coherent ones ODE-like."""
         return kind_of(self.coherence)
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from limits.exceptions import DTypeError, ShapeError, StoreError
-from limits.user_models.weights.layers import groups_across_layers
+from limits.user_models.weights.across_layers import groups_across_layers
 
 __all__ = ["missing_layers", "read_layers", "read_numbered", "read_weights"]
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor, nn
 
-from limits.user_models.weights.regularity import weight_regularity
+from limits.user_models.weights.hurst_index import weight_regularity
 
 __all__ = ["equal_layers", "groups_across_layers", "weights_across_layers"]
 
