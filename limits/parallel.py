@@ -10,6 +10,7 @@ from typing import TypeVar
 import torch
 
 from limits._typing import Progress
+from limits.modes import Modes, without_autocast
 from limits.randomness import BLOCK
 
 __all__ = ["Ticker", "balanced", "map_chunks", "shares"]
@@ -73,32 +74,77 @@ def map_chunks(
     """Return ``[function(first, count) for ...]``, computed on as many threads as torch may use.
 
     Each chunk runs on one torch thread: summation order, and so every bit, is then the same
-    whatever the number of threads, and two levels of threads do not fight for cores.
+    whatever the number of threads, and two levels of threads do not fight for cores. Whether
+    autograd records is taken along from the calling thread; autocast is kept out, because
+    results have the dtype that was asked for.
 
     Parameters
     ----------
     threads : bool
         False where a graph is recorded for autograd, whose mode belongs to the calling thread.
     """
-    workers = min(torch.get_num_threads(), len(ranges)) if threads else 1
-    with _one_thread():
-        if workers == 1:
+    with _SINGLE.held() as available, without_autocast():
+        workers = min(available, len(ranges)) if threads else 1
+        if workers <= 1:
             return [function(first, count) for first, count in ranges]
-        # MKL's Fourier transforms go by the limit of the thread they run on, and a new thread has
-        # none: their bits and their speed would depend on it.
-        executor = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,))
+        modes = Modes.of_this_thread()
+
+        def in_modes(first: int, count: int) -> T:
+            with modes.entered():
+                return function(first, count)
+
+        executor = ThreadPoolExecutor(workers, initializer=_SINGLE.enter_worker)
         try:
-            futures = [executor.submit(function, first, count) for first, count in ranges]
+            futures = [executor.submit(in_modes, first, count) for first, count in ranges]
             return [future.result() for future in futures]
         finally:
             executor.shutdown(cancel_futures=True)
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+class _SingleThreads:
+    """Holds torch at one thread while calls are under way, several at a time if need be.
+
+    A new thread takes over the number that some thread set last, so a call that starts while
+    another one holds torch at one would find one, and leave it at one for good: what the first
+    of them found is remembered for all.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._found = 1
+        self._inside = threading.local()
+
+    def enter_worker(self) -> None:
+        """Prepare a thread that computes for a call.
+
+        MKL's Fourier transforms go by the limit of the thread they run on, and a new thread has
+        none: their bits and their speed would depend on it.
+        """
+        torch.set_num_threads(1)
+        self._inside.yes = True
+
+    @contextmanager
+    def held(self) -> Iterator[int]:
+        """Set one thread; yield how many the caller may use, one inside another call."""
+        if getattr(self._inside, "yes", False):
+            yield 1
+            return
+        with self._lock:
+            own = torch.get_num_threads()
+            if self._calls == 0:
+                self._found = own
+            threads = self._found if own == 1 else own
+            self._calls += 1
+            torch.set_num_threads(1)
+        self._inside.yes = True
+        try:
+            yield threads
+        finally:
+            self._inside.yes = False
+            with self._lock:
+                self._calls -= 1
+                torch.set_num_threads(threads)
+
+
+_SINGLE = _SingleThreads()

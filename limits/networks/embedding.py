@@ -7,6 +7,7 @@ from torch import Tensor
 
 from limits.checks import check_choice, check_count, check_dtype
 from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.modes import keeps_dtypes
 from limits.randomness import BLOCK, Stream
 
 __all__ = ["embed", "readout"]
@@ -14,6 +15,7 @@ __all__ = ["embed", "readout"]
 InputActivation = Literal["identity", "relu"]
 
 
+@keeps_dtypes
 def embed(
     inputs: Tensor,
     *,

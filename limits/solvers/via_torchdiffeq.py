@@ -13,6 +13,7 @@ from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
+from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.randomness import BLOCK
@@ -84,6 +85,7 @@ class TorchDiffEq:
                 "for example rtol=1e-8, atol=1e-10."
             )
 
+    @keeps_dtypes
     def solve(
         self, limit: DepthLimit, h0: Tensor, sample: Driver, *, keep: Keep = "terminal"
     ) -> Trajectory:

@@ -10,6 +10,7 @@ from torch import Tensor
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import SolverError
+from limits.modes import keeps_dtypes
 from limits.paths import WeightSample
 from limits.solvers.preparation import constant, prepare, unpacked
 from limits.trajectory import Trajectory, as_trajectory, layer_times
@@ -47,6 +48,7 @@ class TorchSDE:
                 'limits have general noise in the Ito sense, for which torchsde has "euler" only.'
             )
 
+    @keeps_dtypes
     def solve(
         self, limit: DepthLimit, h0: Tensor, sample: Driver, *, keep: Keep = "terminal"
     ) -> Trajectory:
