@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, wraps
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 import torch
 
@@ -115,12 +115,11 @@ def kept(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @lru_cache(maxsize=most)
         @wraps(function)
         def made(*args: P.args, **kwargs: P.kwargs) -> T:
             with torch.inference_mode(False), torch.no_grad(), without_autocast():
                 return function(*args, **kwargs)
 
-        return made
+        return cast("Callable[P, T]", lru_cache(maxsize=most)(made))
 
     return decorate

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from limits._typing import LayerMatrices
 from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
+from limits.modes import kept
 from limits.paths.base import Family, WeightPath
 from limits.paths.recycling import large_pages
 from limits.paths.sources import Source
@@ -89,7 +90,7 @@ class FractionalPath(WeightPath):
         return FractionalSource(stream, self.width, depth, float(self.hurst))
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def circulant_amplitudes(depth: int, hurst: float) -> Tensor:
     """Return the standard deviation of each Fourier coefficient, shape ``(depth + 1,)``.
 

@@ -6,7 +6,6 @@ differs between machines, and a value at every t.
 """
 
 import math
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import LimitsError
+from limits.modes import kept
 
 __all__ = ["Kernel", "fourier_features"]
 
@@ -52,7 +52,7 @@ def fourier_features(kernel: Kernel, length_scale: float, times: Tensor) -> Tens
     return torch.cat([cosines, sines[:, 1:]], dim=1)
 
 
-@lru_cache(maxsize=64)
+@kept(64)
 def _spectrum(kernel: Kernel, length_scale: float) -> tuple[Tensor, Tensor]:
     """Angular frequencies and the standard deviation of each mode's coefficient."""
     rbf = kernel != "matern-5/2"

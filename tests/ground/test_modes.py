@@ -6,7 +6,9 @@ import pytest
 import torch
 
 import limits
+from limits.mean_field.mean_ode.collocation import gauss_collocation
 from limits.parallel import map_chunks
+from limits.paths.fractional import circulant_amplitudes
 
 TANH = limits.ResNet("tanh")
 BROWNIAN = limits.BrownianPath(16)
@@ -106,3 +108,20 @@ def test_autocast_does_not_change_the_dtype_that_was_asked_for():
         states = limits.embed(inputs, width=8, seed=0, dtype=torch.float32)
     assert states.dtype == torch.float32
     assert torch.equal(states, limits.embed(inputs, width=8, seed=0, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("path", [limits.SmoothPath(4), limits.FractionalPath(4, hurst=0.7)])
+def test_a_look_in_inference_mode_spoils_no_gradient_after_it(path):
+    def loss(h0: torch.Tensor) -> torch.Tensor:
+        return TANH(h0, path.sample(depth=8, n_paths=4, seed=0)).terminal.sum()
+
+    for cached in (circulant_amplitudes, gauss_collocation):
+        assert hasattr(cached, "cache_clear")
+        cached.cache_clear()
+    with torch.inference_mode():
+        loss(ones(4))
+        gauss_collocation(3)
+    h0 = ones(4).requires_grad_()
+    loss(h0).backward()
+    assert h0.grad is not None
+    assert not gauss_collocation(3).nodes.is_inference()

@@ -1,13 +1,14 @@
 """Gauss-Legendre collocation on [0, 1]: nodes, weights and integrals of their polynomials."""
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
+
+from limits.modes import kept
 
 __all__ = ["Collocation", "gauss_collocation"]
 
@@ -33,7 +34,7 @@ class Collocation:
         return torch.as_tensor(_integrals(np.asarray(times, dtype=float), len(self.nodes)))
 
 
-@lru_cache(maxsize=32)
+@kept(32)
 def gauss_collocation(count: int) -> Collocation:
     """Return the scheme of Gauss-Legendre nodes, of order 2 * count at s = 1.
 
