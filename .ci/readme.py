@@ -1,8 +1,10 @@
-"""Print the fenced blocks of README.md that follow the line ``<!-- ci: NAME -->``, verbatim.
+"""Print the fenced blocks of a page that follow the line ``<!-- ci: NAME -->``, verbatim.
 
-    python .ci/readme.py NAME [README.md]
+    python .ci/readme.py NAME [PAGE]
 
-Blocks with the same name are joined in order, as a reader would paste them one after the other.
+The page is README.md by default. Blocks with the same name are joined in order, as a reader would
+paste them one after the other. A page may have no Python, but none that is not run: a block of
+Python without its line is an error.
 """
 
 import re
@@ -12,6 +14,7 @@ from pathlib import Path
 _BLOCK = re.compile(
     r"^<!-- ci: (?P<name>[a-z-]+) -->\n+```[a-z]*\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_PYTHON = re.compile(r"^\s*```(?:python|py)\b", re.MULTILINE)
 
 
 def blocks(text: str, name: str) -> list[str]:
@@ -20,10 +23,19 @@ def blocks(text: str, name: str) -> list[str]:
 
 
 def main(arguments: list[str]) -> int:
-    name, readme = (*arguments, "README.md")[:2]
-    found = blocks(Path(readme).read_text(encoding="utf-8"), name)
-    if not found:
-        print(f"{readme} has no fenced block below a line <!-- ci: {name} -->", file=sys.stderr)
+    name, page = (*arguments, "README.md")[:2]
+    text = Path(page).read_text(encoding="utf-8")
+    found = blocks(text, name)
+    if name == "python":
+        unmarked = len(_PYTHON.findall(text)) - len(found)
+        if unmarked:
+            print(
+                f"{page} has {unmarked} blocks of Python without <!-- ci: python -->",
+                file=sys.stderr,
+            )
+            return 1
+    elif not found:
+        print(f"{page} has no fenced block below a line <!-- ci: {name} -->", file=sys.stderr)
         return 1
     print("\n".join(found), end="")
     return 0
