@@ -7,7 +7,21 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["Trajectory", "as_trajectory", "layer_times"]
+__all__ = ["Drawn", "Trajectory", "join_paths", "layer_times", "norms_of"]
+
+
+class Drawn(Protocol):
+    """A draw with a name, read at some depth."""
+
+    @property
+    def tag(self) -> str:
+        """Names the draw; the same at every depth it is read at."""
+        ...
+
+    @property
+    def depth(self) -> int:
+        """Number of layers or steps."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +57,32 @@ class Trajectory:
     tag: str
     log_norms: Tensor
     stats: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, draw: Drawn, values: Tensor, *, log_norms: Tensor | None = None, **stats: int
+    ) -> "Trajectory":
+        """Return states that were computed on a draw, evenly spaced in layer time.
+
+        Parameters
+        ----------
+        draw : Drawn
+            The weights or the noise, at the depth it was read at.
+        values : Tensor
+            All depth + 1 states, those of every n-th layer, or the first and the last, shape
+            ``(time, path, input, width)``.
+        log_norms : Tensor, optional
+            Where they are known better than from `values`, shape ``(time, path, input)``.
+        stats : int
+            What was done beyond one step a layer.
+        """
+        return cls(
+            times=layer_times(draw.depth, len(values)),
+            values=values,
+            tag=draw.tag,
+            log_norms=norms_of(values) if log_norms is None else log_norms,
+            stats={"depth": draw.depth, **stats},
+        )
 
     @property
     def terminal(self) -> Tensor:
@@ -86,27 +126,7 @@ def norms_of(values: Tensor) -> Tensor:
     return torch.log(torch.linalg.vector_norm(values / unit, dim=-1)) + torch.log(unit[..., 0])
 
 
-class Tagged(Protocol):
-    """A draw with a name."""
-
-    @property
-    def tag(self) -> str: ...
-
-
-def layer_times(depth: int, *, keep_all: bool) -> Tensor:
-    """Return the layer times k / L that are kept, float64."""
-    if keep_all:
-        return torch.arange(depth + 1, dtype=torch.float64) / depth
-    return torch.tensor([0.0, 1.0], dtype=torch.float64)
-
-
-def as_trajectory(
-    draw: Tagged,
-    times: Tensor,
-    values: Tensor,
-    stats: dict[str, int],
-) -> Trajectory:
-    """Wrap a solution, tagged with the draw it was computed on."""
-    return Trajectory(
-        times=times, values=values, tag=draw.tag, log_norms=norms_of(values), stats=stats
-    )
+def layer_times(depth: int, n_states: int) -> Tensor:
+    """Return the layer times k / L of evenly spaced states, both ends among them, float64."""
+    every = depth // (n_states - 1)
+    return torch.arange(0, depth + 1, every, dtype=torch.float64) / depth

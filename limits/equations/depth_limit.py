@@ -5,7 +5,7 @@ import torch
 from limits.equations.limit import DepthLimit
 from limits.equations.theorems import Form, Structure, away_from_critical, find
 from limits.exceptions import LimitsError, NoLimitError
-from limits.networks.blocks import Block, PostRelu
+from limits.networks.blocks import Block, reflects
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 from limits.scaling import regime
@@ -103,6 +103,6 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
 
 
 def _structure(block: Block) -> Structure:
-    if isinstance(block, PostRelu):
+    if reflects(block):
         return "reflected"
     return "inner" if block.has_inner else "outer"

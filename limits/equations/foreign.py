@@ -11,7 +11,7 @@ from torchsde import BaseBrownian
 
 from limits.checks import check_count, check_dtype, check_seed, checked_device
 from limits.equations.noise import NoiseSample
-from limits.exceptions import CouplingError, LimitsError, ShapeError, SolverError
+from limits.exceptions import LimitsError, ShapeError, SolverError
 
 __all__ = ["ForeignSDE", "from_torchsde"]
 
@@ -182,24 +182,16 @@ def foreign_steps(
     start = torch.tensor(equation.start, dtype=torch.float64)
     stop = torch.tensor(equation.stop, dtype=torch.float64)
     dt = (equation.stop - equation.start) / steps
-    own = None
+    root = (equation.stop - equation.start) ** 0.5
+    own: Iterator[Tensor] = iter(())
     if isinstance(noise, NoiseSample):
         own = noise.steps(first_path=0, n_paths=noise.n_paths, n_inputs=1)
     t = start
     for step in range(steps):
         following = stop if step + 1 == steps else t + dt
-        if own is not None:
-            increment = next(own)[:, 0] * (equation.stop - equation.start) ** 0.5
+        if isinstance(noise, NoiseSample):
+            increment = next(own)[:, 0] * root
         else:
-            increment = _increment(noise, t, following)
+            increment = torch.as_tensor(noise(t, following))
         yield t, following - t, increment
         t = following
-
-
-def _increment(noise: NoiseSample | BaseBrownian, t: Tensor, following: Tensor) -> Tensor:
-    if not isinstance(noise, BaseBrownian):
-        raise CouplingError(
-            f"a torchsde problem is driven by equation.sample(...) or a torchsde Brownian motion, "
-            f"found {type(noise).__name__}."
-        )
-    return torch.as_tensor(noise(t, following))

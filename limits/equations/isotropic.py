@@ -11,7 +11,7 @@ from limits._typing import State
 from limits.closed_forms.fractional import rough_relu_rates
 from limits.equations.kernels import arc_cosine, gaussian_kernel, gaussian_magnitude
 from limits.exceptions import NoLimitError
-from limits.networks.blocks import Inner, PostRelu
+from limits.networks.blocks import Inner, reflects
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 
@@ -102,7 +102,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
     """
     block = net.vector_field
     if path.family == "antipersistent":
-        if not (isinstance(block, Inner) and block.homogeneous and block.activation.name == "relu"):
+        if not (isinstance(block, Inner) and block.rectifies):
             raise NoLimitError(
                 f"the coefficient of the limit at H = {path.index:g} < 1/2 is known for relu "
                 'without bias only. Use block="res-3", or simulate the network.'
@@ -125,23 +125,21 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def outer_size(h: State) -> Tensor:
             return _norm(block.field(h, None))
 
-        reflected = isinstance(block, PostRelu)
-        return Isotropic(outer, outer_size, net.coefficient, path.width, reflected=reflected)
+        return Isotropic(outer, outer_size, net.coefficient, path.width, reflected=reflects(block))
     if not isinstance(block, Inner):
         raise NoLimitError(
             f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "
             "Use res-2 or res-3, or simulate the network."
         )
     kernel = gaussian_kernel(block)
-    relu = block.activation.name == "relu" and not block.bias
-    if path.family == "iid" and not relu:
+    if path.family == "iid" and not block.rectifies:
         raise NoLimitError(
             f"E|s(W h + b)|^2 under {path.label} weights has no closed form for "
             f"{block.activation.name}. Use BrownianPath, or relu."
         )
     return Isotropic(
-        arc_cosine_of if relu else kernel,
-        _arc_cosine_size if relu else gaussian_magnitude(block),
+        arc_cosine_of if block.rectifies else kernel,
+        _arc_cosine_size if block.rectifies else gaussian_magnitude(block),
         net.coefficient,
         path.width,
         most_inputs=1 if path.family == "iid" else None,

@@ -14,7 +14,7 @@ from limits.equations.sde import IsotropicSDE, MatrixSDE
 from limits.equations.theorems import Coupling, Form, Kind, Theorem
 from limits.exceptions import CouplingError, NoLimitError, ShapeError, SolverError
 from limits.networks.averaged import AveragedInner
-from limits.networks.blocks import Block, Inner, PostRelu
+from limits.networks.blocks import Block, Inner, reflects, settled
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath, WeightSample
 
@@ -84,12 +84,11 @@ class DepthLimit:
     @property
     def reflected(self) -> bool:
         """Whether the limit stays in the orthant of non-negative entries by reflection."""
-        return isinstance(self.net.vector_field, PostRelu)
+        return reflects(self.net.vector_field)
 
     def start(self, h0: State) -> State:
         """Return the state at time 0: `h0`, or relu(h0) where the limit is reflected."""
-        block = self.net.vector_field
-        return block.reflect(h0) if isinstance(block, PostRelu) else h0
+        return settled(self.net.vector_field, h0)
 
     def sample(
         self,

@@ -22,7 +22,7 @@ from limits.mean_field.scaling import Convention, MeanFieldScaling
 from limits.mean_field.weights import Embeddings, MeanFieldWeights, draw_embeddings, draw_neurons
 from limits.parallel import map_chunks
 from limits.randomness import Stream
-from limits.trajectory import Trajectory, layer_times, norms_of
+from limits.trajectory import Trajectory, norms_of
 
 __all__ = ["MeanFieldResNet"]
 
@@ -189,9 +189,7 @@ class MeanFieldResNet:
             if keep == "all":
                 values.append(h)
         states = torch.stack(values if keep == "all" else [values[0], h])
-        times = layer_times(weights.depth, keep_all=keep == "all")
-        stats = {"depth": weights.depth}
-        return Trajectory(times, states, weights.tag, norms_of(states), stats)
+        return Trajectory.of(weights, states)
 
     def read(self, h: Tensor, weights: MeanFieldWeights) -> Tensor:
         """Return the outputs W_U^T h / D of states ``(path, input, width)``, or the states."""

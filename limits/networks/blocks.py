@@ -1,27 +1,39 @@
 """Residual blocks: the vector field g that an increment multiplies, with its two derivatives.
 
-A block of your own is one class with the four members of `Block`; pass an instance as
-``ResNet(activation, block=MyBlock(...))``.
+A block of your own is one class with the five members of `Block`: `has_inner`, `homogeneous`,
+`field`, `pushed` and `pulled`; pass an instance as ``ResNet(activation, block=MyBlock(...))``.
 """
 
-import math
 from dataclasses import dataclass
-from typing import Protocol, get_args, runtime_checkable
+from typing import Protocol, TypeGuard, get_args, runtime_checkable
 
 import torch
 
 from limits._typing import BlockName, State
 from limits.activations import ACTIVATIONS, Activation
+from limits.checks import is_number
 from limits.exceptions import LimitsError
 from limits.paths import Increment
 
-__all__ = ["Block", "Inner", "Pointwise", "PostRelu", "make_block"]
+__all__ = [
+    "Block",
+    "Inner",
+    "Outer",
+    "PostRelu",
+    "check_inner",
+    "gated",
+    "make_block",
+    "reflects",
+    "settled",
+]
 
 
 @runtime_checkable
 class Block(Protocol):
     """The g of h_{k+1} = h_k + alpha V_k g(h_k, W_k).
 
+    Five members: `has_inner` and `homogeneous` say what kind of block it is, `field`, `pushed`
+    and `pulled` compute g and the products with its derivative and the transpose of that.
     `inner` is the operator W_k of blocks with inner weights, None for the others. States,
     tangents and cotangents have shape ``(path, input, width)``.
     """
@@ -50,8 +62,8 @@ class Block(Protocol):
 
 
 @dataclass(frozen=True)
-class Pointwise:
-    """res-1: g(h) = s(h)."""
+class Outer:
+    """res-1: g(h) = s(h), without inner weights."""
 
     activation: Activation
 
@@ -100,6 +112,11 @@ class Inner:
         """Whether the activation is positively homogeneous and there is no bias."""
         return self.activation.homogeneous and self.bias == 0
 
+    @property
+    def rectifies(self) -> bool:
+        """Whether this is the block of res-3, whose moments have closed forms."""
+        return self.activation.name == "relu" and self.bias == 0
+
     def field(self, h: State, inner: Increment | None) -> State:
         """Return s(W h + b)."""
         return self.activation.value(self._preactivation(h, inner))
@@ -121,8 +138,8 @@ class Inner:
 class PostRelu:
     """post-relu: g(h) = h, and a relu after the addition, h_{k+1} = relu(h_k + alpha V_k h_k).
 
-    The relu keeps states in the orthant of non-negative entries; it is told apart from the
-    field because the sum it acts on holds the skip connection as well.
+    The relu keeps states in the orthant of non-negative entries. It is no part of the field,
+    because the sum it acts on holds the skip connection as well: see `settled` and `gated`.
     """
 
     has_inner = False
@@ -140,16 +157,23 @@ class PostRelu:
         """Return p."""
         return p
 
-    def reflect(self, h: State) -> State:
-        """Return relu(h), the nearest point of the orthant."""
-        return torch.relu(h)
 
-    def gate(self, h: State, q: State) -> State:
-        """Return the derivative of the relu times q (or its transpose: it is diagonal).
+def reflects(block: Block) -> TypeGuard[PostRelu]:
+    """Say whether the block keeps states in the orthant of non-negative entries."""
+    return isinstance(block, PostRelu)
 
-        The state `h` after the relu tells it as well as the one before.
-        """
-        return torch.where(h > 0, q, 0.0)
+
+def settled(block: Block, h: State) -> State:
+    """Return the state after the addition that gave `h`: relu(h) if the block reflects, or h."""
+    return torch.relu(h) if reflects(block) else h
+
+
+def gated(block: Block, h: State, q: State) -> State:
+    """Return the derivative of `settled` times q (or its transpose: it is diagonal).
+
+    The state `h` after the relu tells it as well as the one before.
+    """
+    return torch.where(h > 0, q, 0.0) if reflects(block) else q
 
 
 def check_inner(activation: object, bias: object) -> None:
@@ -159,7 +183,7 @@ def check_inner(activation: object, bias: object) -> None:
             f"activation must be an Activation, found {activation!r}. Use "
             "limits.as_activation(...) to make one of a name or a callable."
         )
-    if not isinstance(bias, int | float) or not math.isfinite(bias):
+    if not is_number(bias):
         raise LimitsError(f"bias must be a finite number, found {bias!r}. Use 0.0 for none.")
 
 
@@ -181,7 +205,7 @@ def make_block(block: "str | Block", activation: Activation) -> Block:
             )
         return block
     if block == "res-1":
-        return Pointwise(activation)
+        return Outer(activation)
     if block == "res-2":
         return Inner(activation)
     if block == "res-3":

@@ -5,8 +5,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from limits.checks import check_choice, check_count, check_dtype
-from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.checks import check_choice, check_count, check_dtype, check_finite
+from limits.exceptions import ShapeError
 from limits.modes import keeps_dtypes
 from limits.randomness import BLOCK, Stream
 
@@ -71,11 +71,7 @@ def embed(
             f"inputs must be a tensor of shape (input, features), found {found}. Flatten images "
             "with x.flatten(1)."
         )
-    bad = int((~torch.isfinite(inputs)).sum())
-    if bad:
-        raise NonFiniteStateError(
-            f"inputs have {bad} NaN or infinite values out of {inputs.numel()}. Clean the data."
-        )
+    check_finite(inputs, "the tensor inputs")
     features = inputs.shape[1]
     stream = Stream(seed, f"embedding/features={features}/width={width}")
     normals = stream.normals(0, BLOCK, -(-features // BLOCK) * width)

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from limits._typing import Exponents, State, States
-from limits.networks.blocks import Block, PostRelu
+from limits._typing import Exponents, Keep, State, States
+from limits.networks.blocks import Block, gated, settled
 from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
 from limits.paths import Increment, Layer, WeightSample, ladder_answers
 
-__all__ = ["Recorder", "Stepper", "march", "pull_back", "push_forward", "run"]
+__all__ = ["Recorder", "Stepper", "advance", "march", "pull_back", "push_forward"]
 
 Factor = float | Tensor
 """c L^(gamma - beta): a number, or shape ``(input, 1)``."""
@@ -21,13 +21,13 @@ Factor = float | Tensor
 class Recorder:
     """Collects the states that are kept, with their power-of-two exponents."""
 
-    keep_all: bool
+    keep: Keep
     values: list[Tensor] = field(default_factory=list)
     exponents: list[Tensor] = field(default_factory=list)
 
     def record(self, h: State, exponents: Tensor, *, endpoint: bool = False) -> None:
         """Keep a state, if all are kept or it is an endpoint."""
-        if self.keep_all or endpoint:
+        if self.keep == "all" or endpoint:
             self.values.append(h)
             self.exponents.append(exponents)
 
@@ -84,29 +84,25 @@ class Stepper:
         h = _axpy(self.h, self.factor, product)
         if self.correction is not None:
             h = _axpy(h, self.correction, self.block.pulled(self.h, g, inner))
-        self.h = self.block.reflect(h) if isinstance(self.block, PostRelu) else h
+        self.h = settled(self.block, h)
         self._steps += 1
         if self.block.homogeneous and self._steps % self._period == 0:
             self.h, more = rescaled(self.h)
             self.exponents = self.exponents + more
-
-    def gated(self, h: State, q: State) -> State:
-        """Apply the derivative of what acts after the addition, given the state `h` after it."""
-        return self.block.gate(h, q) if isinstance(self.block, PostRelu) else q
 
     def state(self) -> State:
         """Return the state in its true size."""
         return restored(self.h, self.exponents)
 
 
-def run(stepper: Stepper, layers: Iterable[Layer], *, keep_all: bool) -> Recorder:
+def advance(stepper: Stepper, layers: Iterable[Layer], *, keep: Keep) -> Recorder:
     """Advance through all layers and return what was kept, first and last state included."""
-    recorder = Recorder(keep_all)
+    recorder = Recorder(keep)
     recorder.record(stepper.h, stepper.exponents, endpoint=True)
     for layer in layers:
         stepper.step(layer)
         recorder.record(stepper.h, stepper.exponents)
-    if not keep_all:
+    if keep == "terminal":
         recorder.record(stepper.h, stepper.exponents, endpoint=True)
     return recorder
 
@@ -135,7 +131,7 @@ def march(
 
 
 def pull_back(
-    stepper: Stepper, layers: Iterable[Layer], states: States, cotangent: State, *, keep_all: bool
+    stepper: Stepper, layers: Iterable[Layer], states: States, cotangent: State, *, keep: Keep
 ) -> Recorder:
     """Return p_k = (I + factor Dg(h_k)^T dX_k^T) D_k p_{k+1}, in the order of time.
 
@@ -143,18 +139,18 @@ def pull_back(
     come last first; only the directions of `states` matter for homogeneous blocks.
     """
     p, exponents = _started(cotangent)
-    recorder = Recorder(keep_all)
+    recorder = Recorder(keep)
     recorder.record(p, exponents, endpoint=True)
     period = rescaling_period(stepper.growth, p.dtype)
     for count, layer in enumerate(layers, start=1):
-        p = stepper.gated(states[layer.index + 1], p)
+        p = gated(stepper.block, states[layer.index + 1], p)
         pulled = stepper.block.pulled(states[layer.index], layer.increment.rmv(p), layer.inner)
         p = _axpy(p, stepper.factor, pulled)
         if count % period == 0:
             p, more = rescaled(p)
             exponents = exponents + more
         recorder.record(p, exponents)
-    if not keep_all:
+    if keep == "terminal":
         recorder.record(p, exponents, endpoint=True)
     recorder.values.reverse()
     recorder.exponents.reverse()
@@ -162,10 +158,10 @@ def pull_back(
 
 
 def push_forward(
-    stepper: Stepper, q: State, layers: Iterable[Layer], *, keep_all: bool
+    stepper: Stepper, q: State, layers: Iterable[Layer], *, keep: Keep
 ) -> tuple[Recorder, Recorder]:
     """Advance states and tangents q_{k+1} = D_k (I + factor dX_k Dg(h_k)) q_k together."""
-    states, tangents = Recorder(keep_all), Recorder(keep_all)
+    states, tangents = Recorder(keep), Recorder(keep)
     q, exponents = _started(q)
     period = rescaling_period(stepper.growth, q.dtype)
     states.record(stepper.h, stepper.exponents, endpoint=True)
@@ -174,13 +170,13 @@ def push_forward(
         pushed = layer.increment.mv(stepper.block.pushed(stepper.h, q, layer.inner))
         q = _axpy(q, stepper.factor, pushed)
         stepper.step(layer)
-        q = stepper.gated(stepper.h, q)
+        q = gated(stepper.block, stepper.h, q)
         if count % period == 0:
             q, more = rescaled(q)
             exponents = exponents + more
         states.record(stepper.h, stepper.exponents)
         tangents.record(q, exponents)
-    if not keep_all:
+    if keep == "terminal":
         states.record(stepper.h, stepper.exponents, endpoint=True)
         tangents.record(q, exponents, endpoint=True)
     return states, tangents

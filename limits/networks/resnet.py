@@ -9,16 +9,16 @@ from torch import Tensor
 
 from limits._typing import BlockName, Keep, Nonfinite
 from limits.activations import Activation, as_activation
-from limits.checks import check_beta, check_beta_length, check_choice
+from limits.checks import check_beta, check_beta_length, check_choice, check_coefficient
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.blocks import Block, make_block
-from limits.networks.overflow import check_finite
-from limits.networks.propagate import Recorder, Stepper, pull_back, push_forward, run
+from limits.networks.overflow import check_overflow
+from limits.networks.propagate import Recorder, Stepper, advance, pull_back, push_forward
 from limits.networks.states import as_states, check_same_draw, check_sample
 from limits.parallel import map_chunks
 from limits.paths import WeightPath, WeightSample
 from limits.scaling import residual_scale
-from limits.trajectory import Trajectory, join_paths, layer_times
+from limits.trajectory import Trajectory, join_paths
 
 __all__ = ["ResNet"]
 
@@ -81,10 +81,7 @@ class ResNet:
 
     def __post_init__(self) -> None:
         make_block(self.block, as_activation(self.activation))
-        if not isinstance(self.coefficient, int | float) or not math.isfinite(self.coefficient):
-            raise LimitsError(
-                f"coefficient must be a finite number, found {self.coefficient!r}. Use 1.0."
-            )
+        check_coefficient(self.coefficient)
         check_beta(self.beta)
 
     @property
@@ -138,12 +135,11 @@ class ResNet:
         def propagate(first: int, count: int) -> Trajectory:
             stepper = self.stepper(states[first : first + count], sample)
             layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
-            recorder = run(stepper, layers, keep_all=keep == "all")
-            return _trajectory(recorder, sample, keep == "all")
+            return _trajectory(advance(stepper, layers, keep=keep), sample)
 
         out = join_paths(map_chunks(propagate, sample.shares(), threads=not h0.requires_grad))
-        if nonfinite == "raise" and not self.vector_field.homogeneous:
-            check_finite(self, out, states, sample)
+        if nonfinite == "raise":
+            self._check_overflow(out, states, sample)
         return out
 
     def stepper(self, h: Tensor, sample: WeightSample) -> Stepper:
@@ -212,10 +208,10 @@ class ResNet:
                 states = out.values[:, chosen]
             else:
                 forward = sample.layers(first_path=first, n_paths=count, inner=inner)
-                states = torch.stack(run(stepper, forward, keep_all=True).values)
+                states = torch.stack(advance(stepper, forward, keep="all").values)
             layers = sample.layers(first_path=first, n_paths=count, inner=inner, backwards=True)
-            recorder = pull_back(stepper, layers, states, p[chosen], keep_all=keep == "all")
-            return _trajectory(recorder, sample, keep == "all")
+            recorder = pull_back(stepper, layers, states, p[chosen], keep=keep)
+            return _trajectory(recorder, sample)
 
         return join_paths(map_chunks(pull, sample.shares()))
 
@@ -252,14 +248,22 @@ class ResNet:
             chosen = slice(first, first + count)
             stepper = self.stepper(states[chosen], sample)
             layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
-            recorders = push_forward(stepper, q[chosen], layers, keep_all=keep == "all")
-            return [_trajectory(each, sample, keep == "all") for each in recorders]
+            recorders = push_forward(stepper, q[chosen], layers, keep=keep)
+            return [_trajectory(each, sample) for each in recorders]
 
         parts = map_chunks(push, sample.shares())
         h, tangents = (join_paths(list(each)) for each in zip(*parts, strict=True))
-        if not self.vector_field.homogeneous:
-            check_finite(self, h, states, sample)
+        self._check_overflow(h, states, sample)
         return h, tangents
+
+    def _check_overflow(self, out: Trajectory, states: Tensor, sample: WeightSample) -> None:
+        if self.vector_field.homogeneous:
+            return
+
+        def start(first: int, count: int) -> Stepper:
+            return self.stepper(states[first : first + count], sample)
+
+        check_overflow(out, sample, start, self.exponent(sample.path))
 
     def _check_plain(self, method: str) -> None:
         if self.corrected:
@@ -280,12 +284,6 @@ def _per_input(factor: float | Tensor, h: Tensor) -> Tensor:
     return torch.as_tensor(factor, dtype=h.dtype, device=h.device).unsqueeze(-1)
 
 
-def _trajectory(recorder: Recorder, sample: WeightSample, keep_all: bool) -> Trajectory:
+def _trajectory(recorder: Recorder, sample: WeightSample) -> Trajectory:
     values, log_norms = recorder.states()
-    return Trajectory(
-        times=layer_times(sample.depth, keep_all=keep_all),
-        values=values,
-        tag=sample.tag,
-        log_norms=log_norms,
-        stats={"depth": sample.depth},
-    )
+    return Trajectory.of(sample, values, log_norms=log_norms)

@@ -6,24 +6,20 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.exceptions import (
-    CouplingError,
-    DTypeError,
-    NonFiniteStateError,
-    ShapeError,
-)
+from limits.checks import check_finite
+from limits.exceptions import CouplingError, DTypeError, ShapeError
 from limits.paths import WeightSample
 from limits.trajectory import Trajectory
 
 __all__ = [
-    "Draw",
+    "Paths",
     "as_states",
     "check_same_draw",
     "check_sample",
 ]
 
 
-class Draw(Protocol):
+class Paths(Protocol):
     """What states must fit: a batch of paths of some width, in some precision."""
 
     @property
@@ -36,7 +32,7 @@ class Draw(Protocol):
     def device(self) -> torch.device: ...  # noqa: D102
 
 
-def as_states(h0: Tensor, sample: Draw, *, name: str = "h0") -> State:
+def as_states(h0: Tensor, sample: Paths, *, name: str = "h0") -> State:
     """Return `h0` as ``(path, input, width)``, expanded over paths where they share it.
 
     Raises
@@ -67,11 +63,7 @@ def as_states(h0: Tensor, sample: Draw, *, name: str = "h0") -> State:
             f"{sample.device.type}. Use {name}.to(sample.device, sample.dtype), or sample the "
             f"path with dtype={h0.dtype}."
         )
-    bad = int((~torch.isfinite(h0)).sum())
-    if bad:
-        raise NonFiniteStateError(
-            f"{name} has {bad} NaN or infinite entries out of {h0.numel()}. Clean the data first."
-        )
+    check_finite(h0, name)
     return h0.expand(sample.n_paths, -1, -1) if shared else h0
 
 

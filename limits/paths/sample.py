@@ -82,7 +82,7 @@ class WeightSample:
             return LazySource(stream, self.width, self.drawn_depth, self.role, self.lazy)
         return self.path.source(depth=self.drawn_depth, seed=self.seed, role=self.role)
 
-    @cached_property
+    @property
     def tag(self) -> str:
         """Short name of the draw, the same at every depth it is read at."""
         digest = hashlib.sha256(self.source.name.encode()).hexdigest()[:8]

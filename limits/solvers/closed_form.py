@@ -10,7 +10,7 @@ from limits.equations import DepthLimit, Driver
 from limits.exceptions import NoLimitError
 from limits.paths import WeightSample
 from limits.solvers.preparation import prepare
-from limits.trajectory import Trajectory, as_trajectory, layer_times
+from limits.trajectory import Trajectory, layer_times
 
 __all__ = ["ClosedForm", "has_closed_form"]
 
@@ -68,9 +68,8 @@ class ClosedForm:
         steps = driver.at_depth(depth).increments[..., 0].unsqueeze(-1)
         zero = torch.zeros_like(steps[:1])
         motion = torch.cat([zero, steps]).cumsum(dim=0)
-        times = layer_times(depth, keep_all=True)
         c = limit.net.coefficient
         ito = c * c / 2 if limit.kind == "sde" else 0.0
-        drift = ito * times.to(motion).reshape(-1, 1, 1, 1)
+        drift = ito * layer_times(depth, depth + 1).to(motion).reshape(-1, 1, 1, 1)
         values = states * torch.exp(c * motion - drift)
-        return as_trajectory(driver, times, values, {"depth": driver.depth})
+        return Trajectory.of(driver, values)

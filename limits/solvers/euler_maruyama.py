@@ -12,12 +12,12 @@ from limits.equations.foreign import ForeignSDE
 from limits.equations.isotropic import isotropic_of
 from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
-from limits.networks.propagate import Stepper, run
+from limits.networks.propagate import Stepper, advance
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.preparation import constant, prepare
-from limits.trajectory import Trajectory, as_trajectory, join_paths, layer_times
+from limits.trajectory import Trajectory, join_paths
 
 __all__ = ["EulerMaruyama"]
 
@@ -116,9 +116,8 @@ def _on_weights(
     coefficient = limit.net.coefficient
     stepper = Stepper(limit.block, coefficient, states, abs(coefficient))
     layers = driver.layers(first_path=first, n_paths=len(states), inner=stepper.block.has_inner)
-    values, _ = run(stepper, layers, keep_all=keep == "all").states()
-    times = layer_times(driver.depth, keep_all=keep == "all")
-    return as_trajectory(driver, times, values, {"depth": driver.depth})
+    values, _ = advance(stepper, layers, keep=keep).states()
+    return Trajectory.of(driver, values)
 
 
 def _on_noise(
@@ -132,7 +131,7 @@ def _on_noise(
         h = equation.step(h, noise, 1 / driver.depth, out=None if fresh else h)
         if keep == "all":
             kept.append(h)
-    return _kept(kept if keep == "all" else [states, h], driver, keep)
+    return Trajectory.of(driver, torch.stack(kept if keep == "all" else [states, h]))
 
 
 def _on_drift(limit: DepthLimit, states: State, driver: Driver, keep: Keep) -> Trajectory:
@@ -142,9 +141,4 @@ def _on_drift(limit: DepthLimit, states: State, driver: Driver, keep: Keep) -> T
         h = h + drift(step / driver.depth, h) / driver.depth
         if keep == "all":
             kept.append(h)
-    return _kept(kept if keep == "all" else [states, h], driver, keep)
-
-
-def _kept(states: list[State], driver: Driver, keep: Keep) -> Trajectory:
-    times = layer_times(driver.depth, keep_all=keep == "all")
-    return as_trajectory(driver, times, torch.stack(states), {"depth": driver.depth})
+    return Trajectory.of(driver, torch.stack(kept if keep == "all" else [states, h]))

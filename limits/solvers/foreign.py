@@ -1,19 +1,27 @@
 """Euler-Maruyama for problems that users wrote for torchsde."""
 
 import hashlib
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
 from limits._typing import Keep
-from limits.checks import check_choice
+from limits.checks import check_choice, check_finite, is_count
 from limits.equations.foreign import ForeignSDE, foreign_steps
 from limits.equations.noise import NoiseSample
 from limits.exceptions import CouplingError, NonFiniteStateError, ShapeError, SolverError
-from limits.trajectory import Trajectory, layer_times, norms_of
+from limits.trajectory import Trajectory
 
 __all__ = ["solve_foreign"]
+
+
+class _Motion(NamedTuple):
+    """A torchsde Brownian motion, read at a number of steps."""
+
+    tag: str
+    depth: int
 
 
 def solve_foreign(
@@ -38,14 +46,14 @@ def solve_foreign(
     check_choice(keep, "keep", Keep)
     if isinstance(noise, NoiseSample):
         noise = noise if steps is None else noise.at_depth(steps)
-        n_steps, n_paths, tag = noise.depth, noise.n_paths, noise.tag
+        draw, n_paths = noise, noise.n_paths
     elif isinstance(noise, BaseBrownian):
-        if steps is None or steps < 1:
+        if not is_count(steps):
             raise SolverError(
                 f"a torchsde Brownian motion has no grid, so steps={steps} is not enough. Use "
                 "EulerMaruyama(steps=1024)."
             )
-        n_steps, n_paths, tag = steps, noise.shape[0], _tag_of(noise, equation)
+        draw, n_paths = _Motion(_tag_of(noise, equation), steps), noise.shape[0]
     else:
         raise CouplingError(
             "a torchsde problem is driven by equation.sample(...) or a torchsde Brownian motion, "
@@ -54,7 +62,7 @@ def solve_foreign(
     states = _states(y0, n_paths)
     n_inputs = states.shape[1]
     y, kept = states.flatten(0, 1), [states]
-    for t, dt, increment in foreign_steps(equation, noise, n_steps):
+    for t, dt, increment in foreign_steps(equation, noise, draw.depth):
         noise_each = increment.to(y).repeat_interleave(n_inputs, dim=0)
         y = y + equation.sde.f(t, y) * dt.to(y) + equation.diffusion(t, y, noise_each)
         if keep == "all":
@@ -64,12 +72,10 @@ def solve_foreign(
     bad = int((~torch.isfinite(y)).any(dim=-1).sum())
     if bad:
         raise NonFiniteStateError(
-            f"the Euler scheme with {n_steps} steps overflowed in {bad} of {len(y)} solutions. "
+            f"the Euler scheme with {draw.depth} steps overflowed in {bad} of {len(y)} solutions. "
             "Use more steps."
         )
-    values = torch.stack(kept)
-    times = layer_times(n_steps, keep_all=keep == "all")
-    return Trajectory(times, values, tag, norms_of(values), {"depth": n_steps})
+    return Trajectory.of(draw, torch.stack(kept))
 
 
 def _tag_of(motion: BaseBrownian, equation: ForeignSDE) -> str:
@@ -87,6 +93,5 @@ def _states(y0: Tensor, n_paths: int) -> Tensor:
             f"y0 must have shape (input, width) or ({n_paths}, input, width), found {found}. Use "
             "y0[None] for a single state."
         )
-    if not bool(torch.isfinite(y0).all()):
-        raise NonFiniteStateError("y0 has NaN or infinite entries. Clean the data first.")
+    check_finite(y0, "y0")
     return y0

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep, State
-from limits.checks import check_beta_length, check_choice
+from limits.checks import check_beta_length, check_choice, is_count
 from limits.equations import DepthLimit, Driver
 from limits.equations.isotropic import isotropic_of
 from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
 from limits.networks.states import as_states
-from limits.trajectory import Trajectory, as_trajectory, layer_times
+from limits.trajectory import Trajectory
 
-__all__ = ["constant", "prepare"]
+__all__ = ["constant", "prepare", "unpacked"]
 
 
 def prepare(
@@ -42,7 +42,7 @@ def prepare(
         _check_joint_law(states, limit)
     if steps is None:
         return states, driver
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+    if not is_count(steps):
         raise DepthMismatchError(
             f"steps must be a positive integer that divides {driver.drawn_depth}, found {steps!r}."
         )
@@ -56,9 +56,8 @@ def prepare(
 
 def constant(states: State, driver: Driver, keep: Keep) -> Trajectory:
     """Return the solution of the identity limit: the input, at every time."""
-    times = layer_times(driver.depth, keep_all=keep == "all")
-    values = states.expand(len(times), *states.shape)
-    return as_trajectory(driver, times, values, {"depth": driver.depth})
+    n_states = driver.depth + 1 if keep == "all" else 2
+    return Trajectory.of(driver, states.expand(n_states, *states.shape))
 
 
 def _check_joint_law(states: State, limit: DepthLimit) -> None:

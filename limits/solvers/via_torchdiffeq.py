@@ -1,6 +1,5 @@
 """torchdiffeq on the smooth weights of the draw."""
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, get_args
@@ -10,6 +9,7 @@ import torchdiffeq
 from torch import Tensor
 
 from limits._typing import Keep
+from limits.checks import is_number
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
@@ -18,7 +18,7 @@ from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.randomness import BLOCK
 from limits.solvers.preparation import constant, prepare
-from limits.trajectory import Trajectory, as_trajectory, join_paths, layer_times
+from limits.trajectory import Trajectory, join_paths, layer_times
 
 __all__ = ["TorchDiffEq"]
 
@@ -79,7 +79,7 @@ class TorchDiffEq:
                 f"unknown torchdiffeq method {self.method!r}. Use one of {', '.join(known)}."
             )
         tolerances = (self.rtol, self.atol)
-        if not all(isinstance(each, int | float) and 0 < each < math.inf for each in tolerances):
+        if not all(is_number(each) and each > 0 for each in tolerances):
             raise SolverError(
                 f"tolerances must be positive, found rtol={self.rtol!r}, atol={self.atol!r}. Use "
                 "for example rtol=1e-8, atol=1e-10."
@@ -124,7 +124,8 @@ class TorchDiffEq:
     ) -> Trajectory:
         vector_field = limit.as_torchdiffeq(driver)
         fixed = self.method in get_args(FixedStep)
-        times = layer_times(driver.depth, keep_all=keep == "all" or fixed).to(driver.device)
+        n_states = driver.depth + 1 if keep == "all" or fixed else 2
+        times = layer_times(driver.depth, n_states).to(driver.device)
         try:
             values = self._integrate(vector_field, states, times)
         except (AssertionError, RuntimeError) as error:
@@ -138,9 +139,7 @@ class TorchDiffEq:
             ) from error
         if keep == "terminal":
             values = torch.stack((values[0], values[-1]))
-            times = layer_times(driver.depth, keep_all=False)
-        stats = {"depth": driver.depth, "evaluations": vector_field.evaluations}
-        return as_trajectory(driver, times.cpu(), values, stats)
+        return Trajectory.of(driver, values, evaluations=vector_field.evaluations)
 
     def _integrate(
         self, vector_field: VectorField | DriftField, states: Tensor, times: Tensor

@@ -13,7 +13,7 @@ from limits.exceptions import SolverError
 from limits.modes import keeps_dtypes
 from limits.paths import WeightSample
 from limits.solvers.preparation import constant, prepare, unpacked
-from limits.trajectory import Trajectory, as_trajectory, layer_times
+from limits.trajectory import Trajectory
 
 __all__ = ["TorchSDE"]
 
@@ -87,6 +87,4 @@ class TorchSDE:
                 "power of two, or report the version of torchsde."
             )
         values = unpacked(limit, torch.as_tensor(solution), keep)
-        times = layer_times(driver.depth, keep_all=keep == "all")
-        stats = {"depth": driver.depth, "steps": noise.steps}
-        return as_trajectory(driver, times, values, stats)
+        return Trajectory.of(driver, values, steps=noise.steps)

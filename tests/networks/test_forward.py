@@ -395,7 +395,7 @@ def test_data_of_the_wrong_shape_say_how_to_flatten(data):
 
 
 def test_data_with_missing_values_are_refused():
-    with pytest.raises(limits.NonFiniteStateError, match="1 NaN or infinite values out of 2"):
+    with pytest.raises(limits.NonFiniteStateError, match="1 NaN or infinite entries out of 2"):
         embed(torch.tensor([[1.0, math.nan]]), width=4, seed=0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress, State
+from limits.checks import check_progress
 from limits.equations import depth_limit
 from limits.errors.metrics import Functional, path_errors, weak_differences
 from limits.errors.orders import fit_order, fit_weak_order
@@ -30,7 +31,7 @@ from limits.studies.convergence.plan import (
 )
 from limits.studies.convergence.reference import Deep, Reference, drawn_depth, name_of, resolve
 from limits.studies.convergence.result import ConvergenceStudy, ErrorKind
-from limits.trajectory import Trajectory, as_trajectory
+from limits.trajectory import Trajectory
 
 __all__ = ["convergence_study"]
 
@@ -127,10 +128,7 @@ def convergence_study(
     ladder = checked_depths(depths)
     plan = Plan(limit, ladder, resolve(limit, ladder, reference, error), error, functional, p)
     check_error(plan)
-    if progress is not None and not callable(progress):
-        raise LimitsError(
-            f"progress must be callable as progress(done, total, label), found {progress!r}."
-        )
+    check_progress(progress)
     sample = path.sample(
         depth=drawn_depth(ladder, plan.reference),
         n_paths=n_paths,
@@ -166,13 +164,13 @@ def _chunk_errors(plan: Plan, part: WeightSample, states: State, ticker: Ticker)
 def _advance(
     plan: Plan, part: WeightSample, states: State, ticker: Ticker
 ) -> dict[int, Trajectory]:
-    keep_all = plan.error == "uniform"
+    keep = "all" if plan.error == "uniform" else "terminal"
     common = math.lcm(*plan.depths)
     strides = {depth: max(1, depth // common) for depth in plan.ladder}
     steppers = {
         depth: net.stepper(states, part.at_depth(depth)) for depth, net in plan.networks.items()
     }
-    recorders = {depth: Recorder(keep_all) for depth in plan.ladder}
+    recorders = {depth: Recorder(keep) for depth in plan.ladder}
     for depth, stepper in steppers.items():
         recorders[depth].record(stepper.h, stepper.exponents, endpoint=True)
     inner = plan.limit.net.vector_field.has_inner
@@ -184,17 +182,9 @@ def _advance(
         if depth == max(plan.ladder):
             ticker()
     return {
-        depth: _trajectory(part.at_depth(depth), recorders[depth], strides[depth])
+        depth: Trajectory.of(part.at_depth(depth), recorders[depth].states()[0])
         for depth in plan.ladder
     }
-
-
-def _trajectory(sample: WeightSample, recorder: Recorder, stride: int) -> Trajectory:
-    values, _ = recorder.states()
-    depth = sample.depth
-    step = stride if recorder.keep_all else depth
-    times = torch.arange(0, depth + 1, step, dtype=torch.float64) / depth
-    return as_trajectory(sample, times, values, {"depth": depth})
 
 
 def _reference(

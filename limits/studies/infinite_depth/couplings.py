@@ -16,7 +16,7 @@ from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 from limits.randomness import BLOCK, Stream
 
-__all__ = ["Coupling", "CouplingName", "IsotropicCoupling", "PathCoupling"]
+__all__ = ["CouplingName", "IsotropicCoupling", "PairCoupling", "PathCoupling"]
 
 CouplingName = Literal["isotropic", "path"]
 
@@ -29,7 +29,7 @@ _CHUNK_ENTRIES = 2**14
 _MANY = 2**12
 
 
-class Coupling(Protocol):
+class PairCoupling(Protocol):
     """Draws phi(deep) - phi(shallow), averaged over the draw X and its mirror image -X.
 
     Every law in the library is symmetric, so -X is as good a draw as X; the average of the two

@@ -6,23 +6,29 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress
-from limits.checks import check_beta_length, check_choice, check_count, check_positive
+from limits.checks import (
+    check_beta_length,
+    check_choice,
+    check_count,
+    check_positive,
+    check_progress,
+)
 from limits.equations import DepthLimit, depth_limit
 from limits.equations.isotropic import Isotropic, isotropic_of
 from limits.errors.metrics import Functional, check_functional, functional_values
-from limits.exceptions import LimitsError, NoLimitError
+from limits.exceptions import NoLimitError
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
 from limits.paths import TrainedPath, WeightPath
 from limits.studies.convergence.plan import net_label
 from limits.studies.infinite_depth.couplings import (
-    Coupling,
     CouplingName,
     IsotropicCoupling,
+    PairCoupling,
     PathCoupling,
 )
 from limits.studies.infinite_depth.levels import Extrapolation
-from limits.studies.infinite_depth.refinement import Descent
+from limits.studies.infinite_depth.refinement import AdaptiveLevels
 from limits.studies.infinite_depth.result import InfiniteDepthExpectation
 
 __all__ = ["infinite_depth_expectation"]
@@ -125,8 +131,8 @@ def infinite_depth_expectation(
         value = float(functional_values(functional, states.unsqueeze(0)))
         return InfiniteDepthExpectation(value, 0.0, 0.0, tolerance, (), "exact", *described)
     pairs, rule = _couple(limit, functional, states, seed, coupling)
-    descent = Descent(pairs, rule, tolerance, first_depth, budget, progress, label)
-    value, error, bias, levels = descent.run()
+    search = AdaptiveLevels(pairs, rule, tolerance, first_depth, budget, progress, label)
+    value, error, bias, levels = search.run()
     return InfiniteDepthExpectation(value, error, bias, tolerance, levels, pairs.name, *described)
 
 
@@ -144,10 +150,7 @@ def _check(
     check_count(first_depth, "first_depth")
     if coupling is not None:
         check_choice(coupling, "coupling", CouplingName)
-    if progress is not None and not callable(progress):
-        raise LimitsError(
-            f"progress must be callable as progress(done, total, label), found {progress!r}."
-        )
+    check_progress(progress)
 
 
 def _refuse_without_law(limit: DepthLimit) -> None:
@@ -169,7 +172,7 @@ def _couple(
     states: Tensor,
     seed: int,
     coupling: CouplingName | None,
-) -> tuple[Coupling, Extrapolation]:
+) -> tuple[PairCoupling, Extrapolation]:
     law = depth_limit(limit.net, limit.path, form="law")
     has_path = limit.form == "path"
     if coupling != "path" and law.form == "law":

@@ -6,7 +6,7 @@ from limits._typing import Progress
 from limits.exceptions import LimitsError
 from limits.parallel import Ticker, map_chunks
 from limits.randomness import BLOCK
-from limits.studies.infinite_depth.couplings import Coupling
+from limits.studies.infinite_depth.couplings import PairCoupling
 from limits.studies.infinite_depth.levels import (
     Extrapolation,
     Moments,
@@ -17,7 +17,7 @@ from limits.studies.infinite_depth.levels import (
 )
 from limits.studies.infinite_depth.result import DepthLevel
 
-__all__ = ["Descent"]
+__all__ = ["AdaptiveLevels"]
 
 _LEVELS = 5
 """Levels at the start: the fewest with two changes of the extrapolated value to judge by."""
@@ -28,12 +28,12 @@ _LARGEST_BIAS = 0.35
 _MARGIN = 1.02
 
 
-class Descent:
+class AdaptiveLevels:
     """Adds draws and levels until standard error and bias are within the tolerance.
 
     Parameters
     ----------
-    pairs : Coupling
+    pairs : PairCoupling
         Draws the differences.
     rule : Extrapolation
         Weighs the levels and estimates the bias.
@@ -51,7 +51,7 @@ class Descent:
 
     def __init__(
         self,
-        pairs: Coupling,
+        pairs: PairCoupling,
         rule: Extrapolation,
         tolerance: float,
         first_depth: int,
