@@ -2,19 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import scipy
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from limits.checks import check_seed
+from limits.checks import check_choice, check_seed
 from limits.exceptions import NonFiniteStateError, ShapeError
 
 __all__ = ["ErrorSplit", "ShapeFit", "fit_shape", "split_error"]
 
-Array = NDArray[np.float64]
+Floats = NDArray[np.float64]
 Interval = tuple[float, float, float]
+Addition = Literal["quadrature", "linear"]
 _RESAMPLES = 400
 
 
@@ -55,12 +57,10 @@ class ShapeFit:
 
     a: Interval
     b: Interval
-    kind: str
+    kind: Addition
     residual: float
 
-    def predict(
-        self, depth: ArrayLike, hidden_width: ArrayLike, embedding_dim: int
-    ) -> NDArray[np.float64]:
+    def predict(self, depth: ArrayLike, hidden_width: ArrayLike, embedding_dim: int) -> Floats:
         """Return the fitted error of a shape."""
         parts = _parts(depth, hidden_width, embedding_dim)
         return _model(np.array([self.a[0], self.b[0]]), parts, self.kind)
@@ -131,7 +131,7 @@ def fit_shape(
     hidden_widths: Sequence[int],
     embedding_dim: int,
     seed: int,
-    kind: str = "quadrature",
+    kind: Addition = "quadrature",
 ) -> ShapeFit:
     """Fit a and b to errors of networks of several shapes, in relative least squares.
 
@@ -179,8 +179,7 @@ def fit_shape(
         raise NonFiniteStateError(
             "errors must be finite and not all zero at any shape. Leave out shapes that diverged."
         )
-    if kind not in ("quadrature", "linear"):
-        raise ShapeError(f'kind must be "quadrature" or "linear", found {kind!r}.')
+    check_choice(kind, "kind", Addition)
     parts = _parts(depths, hidden_widths, embedding_dim)
     squares = errors**2
     best = _fit(np.sqrt(squares.mean(axis=1)), parts, kind, np.log([0.3, 0.2]))
@@ -202,24 +201,24 @@ def fit_shape(
     )  # fmt: skip
 
 
-def _parts(depth: ArrayLike, hidden_width: ArrayLike, embedding_dim: int) -> tuple[Array, Array]:
+def _parts(depth: ArrayLike, hidden_width: ArrayLike, embedding_dim: int) -> tuple[Floats, Floats]:
     layers, neurons = np.asarray(depth, dtype=float), np.asarray(hidden_width, dtype=float)
     return np.sqrt(embedding_dim / (layers * neurons)), 1 / layers + 0 * neurons
 
 
-def _model(constants: Array, parts: tuple[Array, Array], kind: str) -> Array:
+def _model(constants: Floats, parts: tuple[Floats, Floats], kind: Addition) -> Floats:
     fluctuation, bias = constants[0] * parts[0], constants[1] * parts[1]
     return np.hypot(fluctuation, bias) if kind == "quadrature" else fluctuation + bias
 
 
-def _fit(errors: Array, parts: tuple[Array, Array], kind: str, start: Array) -> Array:
-    def distances(logs: Array) -> Array:
+def _fit(errors: Floats, parts: tuple[Floats, Floats], kind: Addition, start: Floats) -> Floats:
+    def distances(logs: Floats) -> Floats:
         return np.log(_model(np.exp(logs), parts, kind)) - np.log(errors)
 
     return scipy.optimize.least_squares(distances, start, bounds=(-12, 5)).x
 
 
-def _counts(n: int, seed: int) -> Array:
+def _counts(n: int, seed: int) -> Floats:
     """How often each repetition occurs: once each in the first row, resampled in the others."""
     rng = np.random.default_rng(check_seed(seed))
     drawn = rng.multinomial(n, np.full(n, 1 / n), size=_RESAMPLES).astype(float)
@@ -228,6 +227,6 @@ def _counts(n: int, seed: int) -> Array:
     return np.vstack([np.ones(n), drawn])
 
 
-def _interval(values: Array) -> Interval:
+def _interval(values: Floats) -> Interval:
     low, high = np.percentile(values[1:], [2.5, 97.5])
     return float(values[0]), float(low), float(high)

@@ -13,11 +13,11 @@ from limits.estimates import Estimate
 from limits.exceptions import LimitsError
 from limits.mean_field.resnet import MeanFieldResNet
 
-__all__ = ["Phase", "TrainingPhase", "phase_of", "training_phase"]
+__all__ = ["PhaseName", "TrainingPhase", "phase_of", "training_phase"]
 
-Phase = Literal["vanishing", "complete", "lazy", "random", "explosive"]
+PhaseName = Literal["vanishing", "complete", "lazy", "random", "explosive"]
 
-_REGIMES: dict[Phase, Regime] = {
+_REGIMES: dict[PhaseName, Regime] = {
     "vanishing": "identity",
     "complete": "limit",
     "lazy": "limit",
@@ -47,7 +47,7 @@ class TrainingPhase:
         Standard deviation of h_L over initialisations over the RMS of h_0.
     """
 
-    phase: Phase
+    phase: PhaseName
     feature_movement: Estimate
     weight_movement: Estimate
     output_fluctuation: Estimate
@@ -62,7 +62,9 @@ class TrainingPhase:
         return _REGIMES[self.phase]
 
 
-def phase_of(feature_movement: float, weight_movement: float, output_fluctuation: float) -> Phase:
+def phase_of(
+    feature_movement: float, weight_movement: float, output_fluctuation: float
+) -> PhaseName:
     """Return the phase of three relative sizes; see `training_phase`.
 
     Examples

@@ -1,7 +1,8 @@
 """Residual networks of two-layer blocks in the mean-field parameterisation."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Unpack
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from limits.mean_field.descent import (
     checked_steps,
 )
 from limits.mean_field.inputs import as_batch, check_embeddings, check_pairs
-from limits.mean_field.scaling import Convention, MeanFieldScaling
+from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import Embeddings, MeanFieldWeights, draw_embeddings, draw_neurons
 from limits.parallel import map_chunks
 from limits.randomness import Stream
@@ -92,24 +93,15 @@ class MeanFieldResNet:
         hidden_width: int,
         *,
         depth: int,
-        activation: str | Callable[[Tensor], Tensor] | Activation = "tanh",
-        alpha: float = 1.0,
-        convention: Convention = "residual",
-        sigma_u: float = 1.0,
-        sigma_v: float = 1.0,
-        eta_u: float | None = None,
-        eta_v: float | None = None,
         features: int | None = None,
         outputs: int | None = None,
         embeddings: Embeddings = "gaussian",
+        **constants: Unpack[Constants],
     ) -> None:
         check_count(hidden_width, "hidden_width")
         check_count(depth, "depth")
         check_choice(embeddings, "embeddings", Embeddings)
-        self.scaling = MeanFieldScaling.of(
-            embedding_dim, activation=activation, alpha=alpha, convention=convention,
-            sigma_u=sigma_u, sigma_v=sigma_v, eta_u=eta_u, eta_v=eta_v,
-        )  # fmt: skip
+        self.scaling = MeanFieldScaling.of(embedding_dim, **constants)
         check_embeddings(embedding_dim, features, outputs, embeddings)
         self.embedding_dim, self.hidden_width, self.depth = embedding_dim, hidden_width, depth
         self.features, self.outputs = features, outputs

@@ -2,16 +2,28 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypedDict
 
 from torch import Tensor
 
 from limits.activations import Activation, as_activation
 from limits.checks import check_choice, check_count, check_positive
 
-__all__ = ["Convention", "MeanFieldScaling", "Rule"]
+__all__ = ["Constants", "Convention", "MeanFieldScaling", "Rule"]
 
 Convention = Literal["residual", "initialisation"]
+
+
+class Constants(TypedDict, total=False):
+    """What `MeanFieldScaling.of` takes beside D, for all who pass it on; each has a default."""
+
+    activation: str | Callable[[Tensor], Tensor] | Activation
+    alpha: float
+    convention: Convention
+    sigma_u: float
+    sigma_v: float
+    eta_u: float | None
+    eta_v: float | None
 
 
 @dataclass(frozen=True)
@@ -89,8 +101,19 @@ class MeanFieldScaling:
         for name, rate in (("eta_u", eta_u), ("eta_v", eta_v)):
             if rate != 0:
                 check_positive(rate, name, 1.0)
-        numbers = (float(each) for each in (sigma_u, sigma_v, eta_u, eta_v))
-        return cls(embedding_dim, as_activation(activation), float(alpha), convention, *numbers)
+        return cls(
+            embedding_dim, as_activation(activation), float(alpha), convention,
+            sigma_u=float(sigma_u), sigma_v=float(sigma_v),
+            eta_u=float(eta_u), eta_v=float(eta_v),
+        )  # fmt: skip
+
+    @property
+    def constants(self) -> Constants:
+        """All of it but D, as `of` takes it."""
+        return Constants(
+            activation=self.activation, alpha=self.alpha, convention=self.convention,
+            sigma_u=self.sigma_u, sigma_v=self.sigma_v, eta_u=self.eta_u, eta_v=self.eta_v,
+        )  # fmt: skip
 
     @property
     def residual_alpha(self) -> float:

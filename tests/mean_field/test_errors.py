@@ -67,5 +67,5 @@ def test_wrong_requests_say_what_to_do():
     settings = {"depths": (1, 2, 3), "hidden_widths": (1, 1, 1), "embedding_dim": 2, "seed": 0}
     with pytest.raises(limits.NonFiniteStateError, match="Leave out shapes"):
         limits.fit_shape(np.full((3, 3), np.nan), **settings)
-    with pytest.raises(limits.ShapeError, match="kind must be"):
+    with pytest.raises(limits.LimitsError, match="kind must be"):
         limits.fit_shape(np.ones((3, 3)), kind="cubic", **settings)

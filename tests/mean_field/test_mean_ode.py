@@ -6,7 +6,7 @@ import torch
 
 import limits
 from limits.mean_field.mean_ode.collocation import gauss_collocation
-from limits.mean_field.mean_ode.sobol import scrambled_neurons
+from limits.mean_field.mean_ode.sobol import scrambled_particles
 from limits.randomness import Stream
 from tests.helpers import normal_inputs, relative_difference
 
@@ -30,7 +30,7 @@ def test_collocation_integrates_polynomials_exactly(count):
 
 def test_scrambled_sets_are_gaussian_balanced_and_independent():
     sets = [
-        scrambled_neurons(Stream(0, "t"), i, width=3, particles=2048, spreads=(1.0, 2.0))
+        scrambled_particles(Stream(0, "t"), i, width=3, particles=2048, spreads=(1.0, 2.0))
         for i in range(40)
     ]
     u, v = (torch.stack([each[i] for each in sets]) for i in (0, 1))
@@ -44,7 +44,7 @@ def test_scrambled_sets_are_gaussian_balanced_and_independent():
     # Sets are scrambled independently: the same point lies elsewhere in each.
     first = u[:, 0, 0]
     assert float(first.std()) == pytest.approx(1, abs=0.4)
-    again = scrambled_neurons(Stream(0, "t"), 7, width=3, particles=2048, spreads=(1.0, 2.0))
+    again = scrambled_particles(Stream(0, "t"), 7, width=3, particles=2048, spreads=(1.0, 2.0))
     assert bool((again[0] == sets[7][0]).all())
 
 
@@ -72,7 +72,7 @@ def test_collocation_is_the_limit_in_depth_of_networks_with_the_same_particles()
 
     torch.set_num_threads(1)
     x, y = normal_inputs(2, 4, 5, seed=3)
-    particles = scrambled_neurons(Stream(0, "t"), 0, width=5, particles=64, spreads=(5**0.5,) * 2)
+    particles = scrambled_particles(Stream(0, "t"), 0, width=5, particles=64, spreads=(5**0.5,) * 2)
     limit = limits.MeanODE(5)
     task = _Task(limit, x, y, limit.scaling.rule(1.0), 8)
     nodes = [tuple(each.unsqueeze(0) for each in particles)] * 8

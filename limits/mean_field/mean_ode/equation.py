@@ -1,13 +1,12 @@
 """The Mean ODE: what the whole training of a mean-field network becomes at infinite depth."""
 
-from collections.abc import Callable
+from typing import Unpack
 
 from torch import Tensor
 
-from limits.activations import Activation
 from limits.exceptions import DTypeError, NonFiniteStateError, ShapeError
 from limits.mean_field.resnet import MeanFieldResNet
-from limits.mean_field.scaling import Convention, MeanFieldScaling
+from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import MeanFieldWeights
 
 __all__ = ["MeanODE"]
@@ -53,29 +52,20 @@ class MeanODE:
         self,
         embedding_dim: int,
         *,
-        activation: str | Callable[[Tensor], Tensor] | Activation = "tanh",
-        alpha: float = 1.0,
-        convention: Convention = "residual",
-        sigma_u: float = 1.0,
-        sigma_v: float = 1.0,
-        eta_u: float | None = None,
-        eta_v: float | None = None,
         embedding: Tensor | None = None,
         readout: Tensor | None = None,
+        **constants: Unpack[Constants],
     ) -> None:
-        self.scaling = MeanFieldScaling.of(
-            embedding_dim, activation=activation, alpha=alpha, convention=convention,
-            sigma_u=sigma_u, sigma_v=sigma_v, eta_u=eta_u, eta_v=eta_v,
-        )  # fmt: skip
-        self._set_embeddings(embedding, readout)
+        self.scaling = MeanFieldScaling.of(embedding_dim, **constants)
+        self.embedding, self.readout = embedding, readout
+        if embedding is not None or readout is not None:
+            self._check_embeddings()
 
     @classmethod
     def of(
         cls, net: MeanFieldResNet, weights: MeanFieldWeights | None = None, *, path: int = 0
     ) -> "MeanODE":
         """Return the limit of a network; with embeddings, of those of one path of a draw."""
-        limit = cls.__new__(cls)
-        limit.scaling = net.scaling
         embedding = readout = None
         if net.features is not None:
             if weights is None or weights.embedding is None or weights.readout is None:
@@ -84,8 +74,8 @@ class MeanODE:
                     "embeddings. Pass MeanODE.of(net, weights, path=0)."
                 )
             embedding, readout = weights.embedding[path], weights.readout[path]
-        limit._set_embeddings(embedding, readout)
-        return limit
+        constants = net.scaling.constants
+        return cls(net.embedding_dim, embedding=embedding, readout=readout, **constants)
 
     @property
     def embedding_dim(self) -> int:
@@ -122,18 +112,13 @@ class MeanODE:
                 "Use targets.to(x)."
             )
 
-    def _set_embeddings(self, embedding: Tensor | None, readout: Tensor | None) -> None:
-        self.embedding, self.readout = embedding, readout
-        if embedding is None and readout is None:
-            return
-        width = self.embedding_dim
-        if embedding is None or readout is None or (embedding.shape[-1], len(readout)) != (
-            width, width,
-        ):  # fmt: skip
-            found = [None if each is None else tuple(each.shape) for each in (embedding, readout)]
+    def _check_embeddings(self) -> None:
+        pair, width = (self.embedding, self.readout), self.embedding_dim
+        found = [() if each is None else tuple(each.shape) for each in pair]
+        if found[0][-1:] != (width,) or found[1][:1] != (width,):
             raise ShapeError(
                 f"embedding must be (features, {width}) and readout ({width}, outputs), found "
-                f"{found[0]} and {found[1]}. Pass both, or neither."
+                f"{found[0] or None} and {found[1] or None}. Pass both, or neither."
             )
 
     def _check(self, x: Tensor, length: int, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Quasi-Monte Carlo sets of neurons, mirrored in v."""
+"""Quasi-Monte Carlo sets of particles, mirrored in v."""
 
 import numpy as np
 import scipy
@@ -7,12 +7,12 @@ from torch import Tensor
 
 from limits.randomness import Stream
 
-__all__ = ["scrambled_neurons"]
+__all__ = ["scrambled_particles"]
 
 _BITS = 30
 
 
-def scrambled_neurons(
+def scrambled_particles(
     stream: Stream, number: int, *, width: int, particles: int, spreads: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
     """Return u and v ``(width, particle)``: a scrambled Sobol set as normals, twice, v and -v.
@@ -39,7 +39,7 @@ def scrambled_neurons(
 
     Examples
     --------
-    >>> u, v = scrambled_neurons(Stream(0, "x"), 0, width=3, particles=64, spreads=(1.0, 2.0))
+    >>> u, v = scrambled_particles(Stream(0, "x"), 0, width=3, particles=64, spreads=(1.0, 2.0))
     >>> bool((u[:, :32] == u[:, 32:]).all() and (v[:, :32] == -v[:, 32:]).all())
     True
     """

@@ -13,7 +13,7 @@ from limits.exceptions import SolverError
 from limits.mean_field.descent import check_losses, checked_steps
 from limits.mean_field.mean_ode.collocation import Collocation, gauss_collocation
 from limits.mean_field.mean_ode.equation import MeanODE
-from limits.mean_field.mean_ode.sobol import scrambled_neurons
+from limits.mean_field.mean_ode.sobol import scrambled_particles
 from limits.mean_field.mean_ode.solution import MeanODESolution
 from limits.mean_field.mean_ode.transport import Cloud, Transport
 from limits.mean_field.scaling import Rule
@@ -149,10 +149,19 @@ class ParticleTransport:
             for each in zip(*((part.fields, part.pulls) for part in parts), strict=True)
         )
         return MeanODESolution(
-            limit, losses, wanted, torch.cat([part.kept for part in parts], dim=1),
-            depth_errors, self.tolerance,
-            gauss_collocation(self.nodes), task.h0, targets, fields, pulls, task.rule,
-        )  # fmt: skip
+            limit=limit,
+            losses=losses,
+            steps=wanted,
+            replicates=torch.cat([part.kept for part in parts], dim=1),
+            depth_errors=depth_errors,
+            tolerance=self.tolerance,
+            scheme=gauss_collocation(self.nodes),
+            h0=task.h0,
+            targets=targets,
+            fields=fields,
+            pulls=pulls,
+            rule=task.rule,
+        )
 
     def _group(
         self,
@@ -188,7 +197,7 @@ class ParticleTransport:
     def _set(
         self, task: "_Task", stream: Stream, number: int, particles: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        u, v = scrambled_neurons(
+        u, v = scrambled_particles(
             stream, number, width=task.limit.embedding_dim,
             particles=particles or self.particles, spreads=task.limit.scaling.spreads,
         )  # fmt: skip
