@@ -245,6 +245,26 @@ def test_hidden_states_are_placed_in_the_space_of_a_network():
     assert torch.allclose(states[0, 0], TWO[0] @ embedding)
 
 
+def test_cotangents_of_untrained_neurons_are_those_of_the_outputs_at_all_layers():
+    untrained = LargeWidthLimit("tanh", particles=256).descend(*TWO, steps=1, seed=0)
+    end = torch.nn.functional.pad(-TWO[1], (2, 0))
+    assert torch.allclose(untrained.cotangents[0], end.expand(10, -1, -1), atol=1e-12)
+    after = untrained.outputs[1] - TWO[1]
+    assert torch.allclose(untrained.cotangents[1, -1, :, 2:], after, atol=1e-12)
+
+
+def test_the_error_of_few_nodes_is_stated():
+    coarse, fine = (
+        LargeWidthLimit("tanh", particles=256, nodes=nodes).descend(*TWO, steps=3, seed=0)
+        for nodes in (2, 6)
+    )
+    assert coarse.depth_errors is not None
+    assert fine.depth_errors is not None
+    assert float(coarse.depth_errors[3]) > 100 * float(fine.depth_errors[3])
+    exact = LargeWidthLimit("identity").descend(*TWO, steps=1, learning_rate=0.3, seed=0)
+    assert exact.depth_errors is None
+
+
 def test_numbers_do_not_depend_on_how_many_steps_follow():
     few = LargeWidthLimit("tanh", particles=256).descend(*TWO, steps=2, seed=3)
     more = LargeWidthLimit("tanh", particles=256).descend(*TWO, steps=4, seed=3)
@@ -273,7 +293,7 @@ def test_refusals_name_the_remedy():
         LargeWidthLimit().descend(x, y, steps=1, seed=0, gram=torch.eye(3))
     with pytest.raises(SolverError, match="lower the learning rate"):
         LargeWidthLimit("identity").descend(x, y, steps=9, learning_rate=3.0, seed=0)
-    with pytest.raises(LimitsError, match="Use 4"):
+    with pytest.raises(LimitsError, match="Use for example 8"):
         LargeWidthLimit(replicates=1)
     with pytest.raises(SolverError, match="at least 2"):
         Picard(1)

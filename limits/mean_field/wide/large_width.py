@@ -8,13 +8,13 @@ from torch import Tensor
 
 from limits._typing import Progress
 from limits.activations import Activation, as_activation
-from limits.checks import check_count, check_positive, check_seed
-from limits.exceptions import LimitsError
-from limits.mean_field.wide.neurons import Neurons, Particles, SecondMoments
+from limits.checks import check_count, check_positive, check_progress, check_seed
+from limits.mean_field.mean_ode.equation import MeanODE
+from limits.mean_field.mean_ode.solver import ParticleTransport
+from limits.mean_field.wide.exact import SecondMoments, follow
 from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
-from limits.parallel import Ticker, map_chunks
-from limits.randomness import Stream
+from limits.parallel import Ticker
 
 __all__ = ["LargeWidthLimit"]
 
@@ -38,8 +38,8 @@ class LargeWidthLimit:
     As D grows that matrix tends to the identity, at the rate D^(-1/2).
 
     A linear network keeps its neurons Gaussian and is solved exactly through second moments;
-    others by quasi-Monte Carlo over the neurons, with the spread over independent sets as
-    standard error.
+    others are handed to `limits.ParticleTransport`, which states standard errors over
+    independent sets of neurons and the error of its nodes.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class LargeWidthLimit:
     nodes : int
         Points in layer time.
     particles : int
-        Neurons at every node; powers of two suit Sobol points.
+        Neurons at every node: twice a power of two.
     replicates : int
         Independent sets of particles, at least two.
 
@@ -82,12 +82,7 @@ class LargeWidthLimit:
         object.__setattr__(self, "_s", as_activation(self.activation))
         for name in ("sigma_u", "sigma_v", "eta_u", "eta_v"):
             check_positive(getattr(self, name), name, 1.0)
-        check_count(self.particles, "particles")
-        check_count(self.replicates, "replicates")
-        if self.replicates < 2:
-            raise LimitsError(
-                "a standard error needs at least two replicates, found replicates=1. Use 4."
-            )
+        self._solver()
 
     @property
     def exact(self) -> bool:
@@ -129,48 +124,48 @@ class LargeWidthLimit:
         ------
         ShapeError
             If shapes do not fit each other.
-        SolverError
+        SolverError, NonFiniteStateError
             If the training diverges. Lower the learning rate.
         """
         span = Span.of(inputs, targets, embeddings=True, gram=gram)
         check_count(steps, "steps")
+        check_progress(progress)
         check_positive(learning_rate, "learning_rate", 1.0)
+        check_seed(seed)
+        if not self.exact:
+            return self._transport(span, steps, learning_rate, seed, progress)
+        scales = (self.sigma_u, self.sigma_v)
         rates = (learning_rate * self.eta_u, learning_rate * self.eta_v)
-        stream = Stream(check_seed(seed), "large-width")
-        count = 1 if self.exact else self.replicates
-        ticker = Ticker(count * steps, "training", progress)
-        runs = map_chunks(
-            lambda i, _: self._run(span, rates, steps, stream.child(str(i)), ticker),
-            [(i, 1) for i in range(count)],
+        law = SecondMoments.initial(self.nodes, span.start, scales=scales, rates=rates)
+        ticker = Ticker(steps + 1, "training", progress)
+        return follow(law, span, Picard(self.nodes, tolerance=1e-13), steps, ticker)
+
+    def _solver(self) -> ParticleTransport:
+        return ParticleTransport(self.particles, self.nodes, self.replicates, tolerance=_TOLERANCE)
+
+    def _transport(
+        self, span: Span, steps: int, learning_rate: float, seed: int, progress: Progress | None
+    ) -> LimitDescent:
+        """Solve the Mean ODE of the coordinates c = h / r^(1/2), a state of length r."""
+        size, n = span.start.shape[1], len(span.start)
+        root = size**0.5
+        limit = MeanODE(
+            size, embedding=root * torch.eye(size).to(span.start), readout=root * span.readout,
+            activation=self._s, sigma_u=self.sigma_u, sigma_v=self.sigma_v,
+            eta_u=self.eta_u, eta_v=self.eta_v,
+        )  # fmt: skip
+        every = range(steps + 1)
+        solution = self._solver().solve(
+            limit, span.start, span.targets, steps=steps, seed=seed,
+            learning_rate=learning_rate, keep=every, keep_states=True, progress=progress,
+        )  # fmt: skip
+        times = Picard(self.nodes).times
+        return LimitDescent(
+            outputs=solution.outputs,
+            standard_errors=solution.replicates.std(dim=1) / self.replicates**0.5,
+            losses=solution.losses,
+            times=times,
+            states=torch.stack([solution.states(step, times) for step in every]) / root,
+            cotangents=torch.stack([solution.gradients(step, times) for step in every]) * root * n,
+            depth_errors=solution.depth_errors,
         )
-        states, cotangents = (torch.stack(part) for part in zip(*runs, strict=True))
-        if self.exact:
-            states, cotangents = states[0], cotangents[0]
-        return span.descent(states, cotangents, Picard(self.nodes).times)
-
-    def _run(
-        self, span: Span, rates: tuple[float, float], steps: int, stream: Stream, ticker: Ticker
-    ) -> tuple[Tensor, Tensor]:
-        depth = Picard(self.nodes, tolerance=1e-13 if self.exact else _TOLERANCE)
-        neurons = self._neurons(span.start, stream)
-        h = span.start.expand(self.nodes, -1, -1)
-        b = torch.zeros_like(h)
-        kept: list[tuple[Tensor, Tensor]] = []
-        for step in range(steps + 1):
-            h = depth.forward(neurons.push, h)
-            # The solution of the last step, with its new end, is nearer than a constant.
-            guess = b - b[-1:] + span.slope(h[-1])
-            b = depth.backward(lambda p, h=h: neurons.pull(h, p), guess)
-            kept.append((h, b))
-            if step < steps:
-                neurons.descend(h, b, rates)
-                ticker()
-        states, cotangents = zip(*kept, strict=True)
-        return torch.stack(states), torch.stack(cotangents)
-
-    def _neurons(self, start: Tensor, stream: Stream) -> Neurons:
-        features, scales = start.shape[1], (self.sigma_u, self.sigma_v)
-        if self.exact:
-            return SecondMoments.initial(self.nodes, features, scales, start)
-        drawn = Particles.drawn(self.nodes, self.particles, features, scales, self._s, stream)
-        return Particles(drawn.u.to(start), drawn.v.to(start), self._s)

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from limits._typing import Progress
 from limits.activations import Activation, as_activation
-from limits.checks import check_count, check_positive
+from limits.checks import check_count, check_positive, check_progress
+from limits.mean_field.wide.exact import follow
 from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
 from limits.mean_field.wide.tangent_kernel import TangentKernel, check_smooth
@@ -116,44 +117,41 @@ class LazyLimit:
         """
         span = Span.of(inputs, targets, embeddings=self.embeddings)
         check_count(steps, "steps")
+        check_progress(progress)
         check_positive(learning_rate, "learning_rate", 1.0)
         kernel = TangentKernel(
             self._s, self.sigma_u, self.sigma_v,
             self.eta_u * learning_rate, self.eta_v * learning_rate,
         )  # fmt: skip
-        depth, ticker = Picard(self.nodes), Ticker(steps + 1, "training", progress)
-        h = span.start.expand(self.nodes, -1, -1)
-        b = torch.zeros_like(h)
-        states: list[Tensor] = []
-        cotangents: list[Tensor] = []
-        for _ in range(steps + 1):
-            past, fallen = _joined(states, h), _joined(cotangents, h)
-            h = depth.forward(lambda now, p=past, f=fallen: _push(kernel, p, f, now), h)
-            end = b - b[-1:] + span.slope(h[-1])
-            b = depth.backward(_pull(kernel, past, fallen, h), end)
-            states.append(h)
-            cotangents.append(b)
-            ticker()
-        return span.descent(torch.stack(states), torch.stack(cotangents), depth.times)
+        ticker = Ticker(steps + 1, "training", progress)
+        law = _Displaced(kernel, self.nodes, span.start)
+        return follow(law, span, Picard(self.nodes), steps, ticker)
 
 
-def _joined(parts: list[Tensor], like: Tensor) -> Tensor:
-    return torch.cat(parts, dim=1) if parts else like[:, :0]
+class _Displaced:
+    """Neurons linear in their displacement, which states and cotangents of all steps make."""
 
+    def __init__(self, kernel: TangentKernel, nodes: int, start: Tensor) -> None:
+        self._kernel = kernel
+        self._past = self._fallen = start.new_empty(nodes, 0, start.shape[-1])
 
-def _push(kernel: TangentKernel, past: Tensor, fallen: Tensor, now: Tensor) -> Tensor:
-    return -(kernel.values(past, now).mT @ fallen) / now.shape[1]
+    def push(self, h: Tensor) -> Tensor:
+        """Return what the displacement adds; undisplaced neurons add nothing in the mean."""
+        return -(self._kernel.values(self._past, h).mT @ self._fallen) / h.shape[1]
 
+    def pull(self, h: Tensor) -> Callable[[Tensor], Tensor]:
+        """Return the right-hand side of the backward equation, which is linear in b."""
+        past, fallen = self._past, self._fallen
+        along, own = self._kernel.slopes(past, h)
 
-def _pull(
-    kernel: TangentKernel, past: Tensor, fallen: Tensor, now: Tensor
-) -> Callable[[Tensor], Tensor]:
-    """Return the right-hand side of the backward equation, which is linear in b."""
-    along, own = kernel.slopes(past, now)
+        def slope(b: Tensor) -> Tensor:
+            products = fallen @ b.mT
+            carried = (along * products).mT @ past
+            return (carried + (own * products).sum(dim=1).unsqueeze(-1) * h) / h.shape[1]
 
-    def slope(b: Tensor) -> Tensor:
-        products = fallen @ b.mT
-        carried = (along * products).mT @ past
-        return (carried + (own * products).sum(dim=1).unsqueeze(-1) * now) / now.shape[1]
+        return slope
 
-    return slope
+    def descend(self, h: Tensor, b: Tensor) -> None:
+        """Displace every neuron."""
+        self._past = torch.cat((self._past, h), dim=1)
+        self._fallen = torch.cat((self._fallen, b), dim=1)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.checks import check_finite
+from limits.exceptions import ShapeError
 
 __all__ = ["LimitDescent", "Span"]
 
@@ -25,11 +26,14 @@ class LimitDescent:
     losses : Tensor
         Mean square error over inputs and targets, shape ``(step,)``.
     times : Tensor
-        Layer times of the nodes, shape ``(time,)``.
+        Layer times of `states` and `cotangents`, shape ``(time,)``.
     states, cotangents : Tensor
         Coordinates of h and of B = D N dLoss/dh, shape ``(step, time, input, feature)``: in
         the span of the embeddings, features first, targets after them; without embeddings
         the states themselves divided by D^(1/2).
+    depth_errors : Tensor, optional
+        RMS difference of outputs that twice the nodes make, shape ``(step,)``, where it was
+        measured: beside the standard errors, of which it knows nothing.
     """
 
     outputs: Tensor
@@ -38,6 +42,7 @@ class LimitDescent:
     times: Tensor
     states: Tensor
     cotangents: Tensor
+    depth_errors: Tensor | None = None
 
     def embedded(self, embedding: Tensor, readout: Tensor) -> Tensor:
         """Return the hidden states (W_E, W_U) c of networks with these embeddings.
@@ -108,21 +113,6 @@ class Span:
         """Return the coordinates of B at the last layer, those of h being `end`."""
         return (end @ self.readout - self.targets) @ self.pull
 
-    def descent(self, states: Tensor, cotangents: Tensor, times: Tensor) -> LimitDescent:
-        """Read outputs off states ``(step, time, input, feature)`` of one or several replicates.
-
-        Replicates come first, in an axis of their own.
-        """
-        several = states.ndim == 5
-        runs = states[..., -1, :, :] @ self.readout
-        losses = (runs - self.targets).square().mean(dim=(-1, -2))
-        if not several:
-            return LimitDescent(runs, torch.zeros_like(runs), losses, times, states, cotangents)
-        return LimitDescent(
-            runs.mean(dim=0), runs.std(dim=0) / len(runs) ** 0.5, losses.mean(dim=0), times,
-            states.mean(dim=0), cotangents.mean(dim=0),
-        )  # fmt: skip
-
 
 def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     if inputs.ndim != 2 or targets.ndim != 2 or len(inputs) != len(targets) or not len(inputs):
@@ -130,8 +120,8 @@ def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
             "inputs and targets must have shapes (input, feature) and (input, target), found "
             f"{tuple(inputs.shape)} and {tuple(targets.shape)}. Use y[:, None] for one target."
         )
-    if not (torch.isfinite(inputs).all() and torch.isfinite(targets).all()):
-        raise NonFiniteStateError("inputs or targets hold NaN or infinite values. Clean the data.")
+    for tensor, name in ((inputs, "inputs"), (targets, "targets")):
+        check_finite(tensor, f"the tensor of {name}")
     return inputs.to(torch.float64), targets.to(torch.float64)
 
 
