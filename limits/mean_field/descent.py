@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from limits.activations import ACTIVATIONS, Activation
+from limits.checks import check_count
 from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
 from limits.mean_field.scaling import Rule
 from limits.mean_field.weights import MeanFieldWeights
@@ -169,8 +170,7 @@ class Descender:
 
 def checked_steps(steps: int, keep: Sequence[int] | None) -> tuple[int, ...]:
     """Return the steps to keep in increasing order; the last one where none are named."""
-    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 0:
-        raise ShapeError(f"steps must be an integer from 0 on, found {steps!r}. Use steps=10.")
+    check_count(steps, "steps", least=0)
     wanted = (steps,) if keep is None else tuple(sorted(set(keep)))
     if not wanted or wanted[0] < 0 or wanted[-1] > steps:
         raise ShapeError(
@@ -180,12 +180,12 @@ def checked_steps(steps: int, keep: Sequence[int] | None) -> tuple[int, ...]:
     return wanted
 
 
-def check_losses(losses: Tensor) -> None:
-    """Raise if descent diverged to infinity or NaN."""
+def check_losses(losses: Tensor, remedy: str = "Lower learning_rate.") -> None:
+    """Raise if descent diverged to infinity or NaN, in any of the columns."""
     bad = ~torch.isfinite(losses)
     if bad.any():
         first = int(bad.any(dim=1).nonzero()[0])
         raise NonFiniteStateError(
             f"the loss overflowed at step {first} in {int(bad[-1].sum())} of {losses.shape[1]} "
-            'repetitions. Lower learning_rate, or pass nonfinite="keep" to record it.'
+            f"repetitions. {remedy}"
         )

@@ -1,10 +1,9 @@
 """What mean-field networks and their limit accept as data, and what they say otherwise."""
 
-import torch
 from torch import Tensor
 
-from limits.checks import check_count
-from limits.exceptions import DTypeError, LimitsError, NonFiniteStateError, ShapeError
+from limits.checks import check_count, check_finite
+from limits.exceptions import DTypeError, LimitsError, ShapeError
 from limits.mean_field.weights import Embeddings, MeanFieldWeights
 
 __all__ = ["as_batch", "check_embeddings", "check_pairs"]
@@ -29,8 +28,7 @@ def as_batch(x: Tensor, weights: MeanFieldWeights, length: int, name: str) -> Te
             f"{name} is {x.dtype} on {x.device.type}, the weights are {weights.dtype} on "
             f"{weights.device.type}. Use {name}.to(weights.device, weights.dtype)."
         )
-    if not torch.isfinite(x).all():
-        raise NonFiniteStateError(f"{name} has NaN or infinite entries. Clean the data first.")
+    check_finite(x, name)
     return x.expand(n_paths, -1, -1) if x.ndim == 2 else x
 
 

@@ -268,7 +268,7 @@ class MeanFieldResNet:
         descender = Descender(start, h0, goal, activation=self.activation, rule=rule)
         (out,) = map_chunks(lambda *_: descender.run(steps, keep=wanted, track=track), [(0, 1)])
         if nonfinite == "raise":
-            check_losses(out.losses)
+            check_losses(out.losses, 'Lower learning_rate, or pass nonfinite="keep" to record it.')
         return out
 
     def _embed(self, x: Tensor, weights: MeanFieldWeights) -> Tensor:

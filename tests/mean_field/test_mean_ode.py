@@ -202,8 +202,12 @@ def test_wrong_requests_say_what_to_do():
     bad = x.clone()
     bad[1, 2] = torch.nan
     for pair, kind, remedy in (
-        ((bad, y), limits.NonFiniteStateError, "x has NaN or infinite entries. Clean the data"),
-        ((x, bad / 0), limits.NonFiniteStateError, "targets has NaN or infinite entries"),
+        (
+            (bad, y),
+            limits.NonFiniteStateError,
+            r"x has 1 NaN or infinite .*Clean the data",
+        ),
+        ((x, bad / 0), limits.NonFiniteStateError, "targets has .* NaN or infinite entries"),
         ((x.float(), y), limits.DTypeError, r"Use targets\.to\(x\)"),
         ((x, y.float()), limits.DTypeError, r"Use targets\.to\(x\)"),
         ((x.long(), y), limits.DTypeError, r"Use x\.double\(\)"),

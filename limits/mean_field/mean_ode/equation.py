@@ -4,7 +4,8 @@ from typing import Unpack
 
 from torch import Tensor
 
-from limits.exceptions import DTypeError, NonFiniteStateError, ShapeError
+from limits.checks import check_finite
+from limits.exceptions import DTypeError, ShapeError
 from limits.mean_field.resnet import MeanFieldResNet
 from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import MeanFieldWeights
@@ -127,8 +128,7 @@ class MeanODE:
             raise ShapeError(f"{name} must have shape (input, {length}), found {found}.")
         if not x.is_floating_point():
             raise DTypeError(f"{name} is {x.dtype}, not a floating type. Use {name}.double().")
-        if not bool(x.isfinite().all()):
-            raise NonFiniteStateError(f"{name} has NaN or infinite entries. Clean the data first.")
+        check_finite(x, name)
         if self.embedding is not None and x.dtype != self.embedding.dtype:
             raise DTypeError(
                 f"{name} is {x.dtype}, the embedding is {self.embedding.dtype}. Use "

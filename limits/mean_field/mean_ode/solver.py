@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress
-from limits.checks import check_count, check_positive
+from limits.checks import check_count, check_positive, check_progress
 from limits.exceptions import SolverError
 from limits.mean_field.descent import check_losses, checked_steps
 from limits.mean_field.mean_ode.collocation import Collocation, gauss_collocation
@@ -70,7 +70,8 @@ class ParticleTransport:
     tolerance: float = 1e-6
 
     def __post_init__(self) -> None:
-        check_count(self.nodes, "nodes")
+        for name in ("particles", "nodes", "replicates"):
+            check_count(getattr(self, name), name)
         check_positive(self.tolerance, "tolerance", 1e-6)
         half = self.particles // 2
         if self.particles != 2 * half or half < 1 or half & (half - 1):
@@ -128,6 +129,7 @@ class ParticleTransport:
             If the collocation equations are not solved to the tolerance.
         """
         wanted = checked_steps(steps, keep)
+        check_progress(progress)
         h0 = limit.start(x)
         limit.check_targets(targets, x)
         task = _Task(limit, h0, targets, limit.scaling.rule(learning_rate), steps)
