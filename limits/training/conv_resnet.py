@@ -71,8 +71,11 @@ class ConvResNet(torch.nn.Module):
     >>> net = ConvResNet.published(20, seed=0)
     >>> sum(each.numel() for each in net.parameters())
     269722
-    >>> net(torch.zeros(2, 3 * 32 * 32)).shape
+    >>> images = torch.zeros(2, 3, 32, 32)
+    >>> net(images).shape
     torch.Size([2, 10])
+    >>> torch.equal(net(images), net(images.flatten(1)))
+    True
     """
 
     tau: Tensor
@@ -146,24 +149,39 @@ class ConvResNet(torch.nn.Module):
         )  # fmt: skip
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """Return the outputs ``(input, n_classes)`` for flattened images ``(input, features)``.
+        """Return the outputs, shape ``(input, n_classes)``.
+
+        Parameters
+        ----------
+        inputs : Tensor
+            Images ``(input, channel, height, width)``, or the same flattened to rows
+            ``(input, channel * height * width)``; the outputs are equal in every bit.
 
         Raises
         ------
         ShapeError
-            If inputs have another length. Flatten images with ``x.flatten(1)``.
+            If images have other channels or another size. Build the network with their
+            ``image=(channels, rows, columns)``, and give a single image as ``x.unsqueeze(0)``.
         """
-        if inputs.ndim != 2 or inputs.shape[1] != math.prod(self.image):
-            raise ShapeError(
-                f"inputs must have shape (input, {math.prod(self.image)}), found "
-                f"{tuple(inputs.shape)}. Flatten images with x.flatten(1)."
-            )
+        images = self._as_images(inputs)
         # Its value is tau, its gradient divided by L; a hook would be lost in copies.
         tau = torch.lerp(self.tau.detach(), self.tau, 1 / self.depth)
-        h = torch.relu(self.stem_norm(self.stem(inputs.view(-1, *self.image))))
+        h = torch.relu(self.stem_norm(self.stem(images)))
         for block in self.blocks:
             h = block(h, tau)
         return self.classifier(h.mean(dim=(2, 3)) if self.pooled else h.flatten(1))
+
+    def _as_images(self, inputs: Tensor) -> Tensor:
+        features = math.prod(self.image)
+        if tuple(inputs.shape[1:]) not in (tuple(self.image), (features,)):
+            listed = ", ".join(map(str, self.image))
+            raise ShapeError(
+                f"inputs must be images of shape (input, {listed}) or rows of shape (input, "
+                f"{features}), found {tuple(inputs.shape)}. Give a single image as x.unsqueeze(0); "
+                "for images of another size build ConvResNet with image=(channels, rows, columns)."
+            )
+        # By way of rows, so that no memory format of images leads to sums in another order.
+        return inputs.flatten(1).contiguous().view(-1, *self.image)
 
 
 class _Shift(torch.nn.Module):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress
-from limits.checks import check_count, check_positive, check_seed
+from limits.checks import check_count, check_positive, check_progress, check_seed
 from limits.data import LabelledData
 from limits.exceptions import LimitsError
 from limits.parallel import Ticker
@@ -110,7 +110,7 @@ def train_classifier(
     Parameters
     ----------
     model : torch.nn.Module
-        From flattened images ``(input, features)`` to ``(input, n_classes)``.
+        From rows ``(input, features)``, such as flattened images, to ``(input, n_classes)``.
     data : LabelledData
         See `limits.data.standardised`.
     recipe : Recipe
@@ -142,6 +142,7 @@ def train_classifier(
     True
     """
     check_seed(seed)
+    check_progress(progress)
     if (recipe.crop or recipe.flip) and (image is None or math.prod(image) != data.features):
         raise LimitsError(
             f"images cannot be cropped or flipped with image={image}: inputs have {data.features} "

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from limits._typing import TrainableBlock
 from limits.activations import Activation, as_activation
-from limits.checks import check_beta, check_choice, check_count, check_dtype
-from limits.exceptions import LimitsError, ShapeError
+from limits.checks import check_beta, check_choice, check_coefficient, check_count, check_dtype
+from limits.exceptions import ShapeError
 from limits.paths import TrainedPath, WeightPath
 from limits.randomness import BLOCK, Stream
 from limits.scaling import residual_scale
@@ -181,6 +181,5 @@ def uniform_matrix(rows: int, columns: int, *, seed: int, name: str, dtype: torc
 
 def _scale(path: WeightPath, depth: int, beta: float | None, coefficient: float) -> float:
     check_beta(beta)
-    if not isinstance(coefficient, int | float) or not math.isfinite(coefficient):
-        raise LimitsError(f"coefficient must be a finite number, found {coefficient!r}. Use 1.0.")
+    check_coefficient(coefficient)
     return float(residual_scale(depth, path.critical_beta if beta is None else beta, coefficient))

@@ -3,6 +3,7 @@
 import copy
 import importlib
 import io
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -213,6 +214,45 @@ def test_the_published_configurations_run_on_files_of_cifar(tmp_path, network):
     assert 0 <= float(found["last_error"]) <= 1
     tau = practice.model(config, network, seed=0).tau.item()
     assert tau == pytest.approx(1.0 if "plain" in network else ((layers - 2) // 2) ** -0.5)
+
+
+@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("normalisation", ["batch", "none"])
+def test_images_and_their_rows_give_the_same_numbers_in_every_bit(normalisation, count):
+    net = small(normalisation, image=(3, 6, 5))
+    # A classifier that begins at zero would hide a difference.
+    torch.nn.init.normal_(net.classifier.weight, generator=torch.Generator().manual_seed(1))
+    images = torch.randn(count, 3, 6, 5, generator=torch.Generator().manual_seed(0))
+    channels_last = images.contiguous(memory_format=torch.channels_last)
+    outputs = net.eval()(images)
+    assert outputs.shape == (count, 10)
+    assert torch.equal(net(images.flatten(1)), outputs)
+    assert torch.equal(net(channels_last), outputs)
+
+
+def test_training_on_images_and_on_rows_is_the_same_in_every_bit():
+    data = limits.data.standardised(limits.data.digits(), channels=1)
+    recipe = limits.Recipe(epochs=1, batch=500, milestones=(), learning_rate=0.05, crop=1)
+    nets = small(), small()
+    on_images = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 8, 8)), nets[1])
+    rows, images = (
+        limits.train_classifier(each, data, recipe, seed=3, image=(1, 8, 8))
+        for each in (nets[0], on_images)
+    )
+    assert torch.equal(rows.losses, images.losses)
+    assert torch.equal(rows.errors, images.errors)
+    assert torch.isfinite(rows.losses).all()
+    for one, other in zip(nets[0].parameters(), nets[1].parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    "shape", [(2, 3, 8, 8), (2, 1, 8, 9), (2, 1, 7, 8), (1, 8, 8), (2, 65), (64,), (2, 1, 1, 8, 8)]
+)
+def test_images_of_another_shape_are_refused(shape):
+    found = re.escape(str(shape))
+    with pytest.raises(limits.ShapeError, match=rf"1, 8, 8\).*64\), found {found}.*image="):
+        small()(torch.zeros(shape))
 
 
 def test_bad_input_is_answered_with_a_remedy():

@@ -544,7 +544,7 @@ def fails(depth):
         (lambda depth: depth, {}, limits.LimitsError, r"returned int.*torch.nn.Module"),
         (lambda depth: nn.Identity(), {}, limits.LimitsError, "has no parameters"),
         (zoo.Plain, {"inputs": torch.full((4, 8), float("nan"))}, limits.NonFiniteStateError,
-         "32 of 32 numbers of the inputs"),
+         "32 NaN or infinite entries out of 32"),
         (zoo.Plain, {"inputs": torch.randn(4, 9)}, limits.LimitsError, r"cannot run.*\(4, 9\)"),
         (zoo.Plain, {"inputs": torch.randn(4, 8, device="meta")}, limits.DTypeError,
          "the inputs are on meta and the model is on cpu"),

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from limits._typing import Progress
 from limits.activations import Activation, as_activation
-from limits.checks import check_beta, check_count, check_dtype, check_positive, check_seed
+from limits.checks import (
+    check_beta,
+    check_count,
+    check_dtype,
+    check_positive,
+    check_progress,
+    check_seed,
+)
 from limits.data import LabelledData
 from limits.exceptions import LimitsError, ShapeError
 from limits.parallel import Ticker, map_chunks
@@ -118,6 +125,7 @@ def train_ensemble(
     if step_epochs is not None:
         check_count(step_epochs, "step_epochs")
     check_positive(gamma, "gamma", 0.1)
+    check_progress(progress)
     plan = TrainingPlan(
         data, depth, epochs, min(batch, len(data.train_inputs)), as_activation(activation),
         step_epochs or epochs, gamma, (train_embedding, train_readout), explosion, keep_weights,

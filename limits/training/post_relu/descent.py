@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress
-from limits.checks import check_count, check_positive
+from limits.checks import check_count, check_positive, check_progress
 from limits.data import LabelledData
 from limits.exceptions import ShapeError
 from limits.parallel import Ticker
@@ -69,12 +69,12 @@ def descend_squares(
     >>> bool((losses[:, -1] < 0.1 * losses[:, 0]).all())
     True
     """
-    _check_rates(rate, explosion, steps, "steps")
+    check_count(steps, "steps")
+    descent = _Descent(nets, rate=rate, explosion=explosion, steps=steps + 1)
+    check_progress(progress)
     ticker = Ticker(steps + 1, "gradient descent", progress)
-    losses = torch.full((len(nets), steps + 1), float("nan"), dtype=torch.float64)
-    alive = torch.arange(len(nets))
     for step in range(steps + 1):
-        if len(alive):
+        if len(descent.alive):
             errors = nets.outputs(inputs)
             if errors.shape[1:] != targets.shape:
                 raise ShapeError(
@@ -83,13 +83,13 @@ def descend_squares(
                 )
             errors = errors - targets.to(errors)
             found = errors.double().square().sum(dim=(1, 2)).cpu() / 2
-            alive, left = _survivors(nets, losses, alive, found, step, explosion)
-            if step < steps and len(alive):
+            left = descent.record(step, found)
+            if step < steps and len(descent.alive):
                 if left:
                     errors = nets.outputs(inputs) - targets.to(errors)
                 nets.descend(errors, rate=rate)
         ticker()
-    return losses
+    return descent.losses
 
 
 @torch.no_grad()
@@ -146,70 +146,58 @@ def train_analysed(
     >>> bool((losses[:, 1] < losses[:, 0]).all())
     True
     """
-    _check_rates(rate, explosion, epochs, "epochs")
+    check_count(epochs, "epochs")
     check_count(batch, "batch")
     inputs, classes, count = data.train_inputs, data.train_classes, len(data.train_inputs)
     hot = torch.nn.functional.one_hot(classes.long(), data.n_classes)
-    batches = -(-count // batch)
+    batches, n_paths = -(-count // batch), len(nets)
+    descent = _Descent(nets, rate=rate, explosion=explosion, steps=epochs * batches)
+    check_progress(progress)
     ticker = Ticker(epochs * batches, "training", progress)
-    losses = torch.full((len(nets), epochs * batches), float("nan"), dtype=torch.float64)
-    alive, step = torch.arange(len(nets)), 0
+    step = 0
     for epoch in range(epochs):
         orders = torch.stack(
-            [epoch_order(count, seed=seed, epoch=epoch, path=path) for path in range(len(losses))]
+            [epoch_order(count, seed=seed, epoch=epoch, path=path) for path in range(n_paths)]
         )
         for rows in orders.split(batch, dim=1):
-            if len(alive):
-                alive = _step(nets, inputs, hot, rows, alive, losses, step, rate, explosion)
+            descent.on_minibatch(step, inputs, hot, rows)
             step += 1
             ticker()
-    return losses.view(len(losses), epochs, batches).mean(dim=2)
+    return descent.losses.view(n_paths, epochs, batches).mean(dim=2)
 
 
-def _step(
-    nets: AnalysedEnsemble,
-    inputs: Tensor,
-    hot: Tensor,
-    rows: Tensor,
-    alive: Tensor,
-    losses: Tensor,
-    step: int,
-    rate: float,
-    explosion: float,
-) -> Tensor:
-    """Record the losses of a minibatch, descend, and return the draws that are left."""
-    while len(alive):
-        chosen = rows[alive]
-        logits = nets.outputs(inputs[chosen])
-        log_shares = torch.log_softmax(logits, dim=-1)
-        wanted = hot[chosen].to(logits)
-        found = -(log_shares * wanted).sum(dim=-1).double().mean(dim=1).cpu()
-        alive, left = _survivors(nets, losses, alive, found, step, explosion)
-        if not left:
-            nets.descend((log_shares.exp() - wanted) / chosen.shape[1], rate=rate)
-            break
-    return alive
+class _Descent:
+    """Draws that descend in step: their losses, and which of them have not diverged."""
 
+    def __init__(
+        self, nets: AnalysedEnsemble, *, rate: float, explosion: float, steps: int
+    ) -> None:
+        check_positive(rate, "rate", 1e-3)
+        check_positive(explosion, "explosion", 1e6)
+        self.nets, self.rate, self.explosion = nets, rate, explosion
+        self.losses = torch.full((len(nets), steps), float("nan"), dtype=torch.float64)
+        self.alive = torch.arange(len(nets))
 
-def _survivors(
-    nets: AnalysedEnsemble,
-    losses: Tensor,
-    alive: Tensor,
-    found: Tensor,
-    step: int,
-    explosion: float,
-) -> tuple[Tensor, bool]:
-    """Record losses, leave the draws that diverged, and say whether there were any."""
-    good = found <= explosion
-    losses[alive[good], step] = found[good]
-    if bool(good.all()):
-        return alive, False
-    chosen = torch.nonzero(good).flatten()
-    nets.keep(chosen)
-    return alive[chosen], True
+    def record(self, step: int, found: Tensor) -> bool:
+        """Record losses, leave the draws that diverged, and say whether there were any."""
+        good = found <= self.explosion
+        self.losses[self.alive[good], step] = found[good]
+        if bool(good.all()):
+            return False
+        chosen = torch.nonzero(good).flatten()
+        self.nets.keep(chosen)
+        self.alive = self.alive[chosen]
+        return True
 
-
-def _check_rates(rate: float, explosion: float, count: int, name: str) -> None:
-    check_positive(rate, "rate", 1e-3)
-    check_positive(explosion, "explosion", 1e6)
-    check_count(count, name)
+    def on_minibatch(self, step: int, inputs: Tensor, hot: Tensor, rows: Tensor) -> None:
+        """Record the losses of a minibatch and take a step on it with the draws that are left."""
+        left = True
+        while left and len(self.alive):
+            chosen = rows[self.alive]
+            logits = self.nets.outputs(inputs[chosen])
+            log_shares = torch.log_softmax(logits, dim=-1)
+            wanted = hot[chosen].to(logits)
+            left = self.record(step, -(log_shares * wanted).sum(dim=-1).double().mean(dim=1).cpu())
+            if not left:
+                slope = (log_shares.exp() - wanted) / chosen.shape[1]
+                self.nets.descend(slope, rate=self.rate)

@@ -7,7 +7,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from limits.exceptions import BranchError, DTypeError, LimitsError, NonFiniteStateError, ShapeError
+from limits.checks import check_finite
+from limits.exceptions import BranchError, DTypeError, LimitsError, ShapeError
 from limits.randomness import Stream
 
 __all__ = ["Call", "Inputs", "as_call", "first_that_runs", "on_device_of", "synthetic_calls"]
@@ -77,12 +78,11 @@ def as_call(inputs: Inputs) -> Call:
     for tensor in call.tensors:
         if not tensor.is_floating_point() or tensor.is_meta:
             continue
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
-            raise NonFiniteStateError(
-                f"{bad} of {tensor.numel()} numbers of the inputs of shape {tuple(tensor.shape)} "
-                "are NaN or infinite. Clean the batch, for example with torch.nan_to_num."
-            )
+        check_finite(
+            tensor,
+            f"an input of shape {tuple(tensor.shape)}",
+            "Clean the batch, for example with torch.nan_to_num.",
+        )
     return call
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import xarray
 from torch import nn
 
-from limits.checks import check_seed
+from limits.checks import check_count, check_counts, check_progress, check_seed
 from limits.exceptions import LimitsError
 from limits.user_models.branches.calls import Inputs
 from limits.user_models.branches.scaling import BranchChoice
@@ -118,7 +118,12 @@ def depth_check(
     >>> check.branches
     (4, 8, 16)
     """
-    chosen = _check_counts(depths, n_seeds, steps, seed, betas)
+    chosen = _checked_depths(depths)
+    check_seed(seed)
+    check_count(n_seeds, "n_seeds")
+    check_count(steps, "steps")
+    _check_betas(betas)
+    check_progress(progress)
     family = ModelFamily(make_model, seed=seed, inputs=inputs, branch=branch)
     tried = tuple(float(beta) for beta in betas or ())
     probes = {depth: family.probe(depth) for depth in chosen}
@@ -227,18 +232,15 @@ def _is_integral(depth: object) -> bool:
     return isinstance(depth, float) and depth.is_integer()
 
 
-def _check_counts(
-    depths: Sequence[int], n_seeds: int, steps: int, seed: int, betas: Sequence[float] | None
-) -> tuple[int, ...]:
-    check_seed(seed)
-    chosen = tuple(sorted({int(d) if _is_integral(d) else d for d in depths}))
-    if not chosen or any(isinstance(d, bool) or not isinstance(d, int) or d < 1 for d in chosen):
+def _checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
+    """Return depths without repetitions, ascending; 4.0, as from a grid of numpy, is 4."""
+    whole = [int(depth) if _is_integral(depth) else depth for depth in depths]
+    check_counts(whole, "depths")
+    return tuple(sorted(set(whole)))
+
+
+def _check_betas(betas: Sequence[float] | None) -> None:
+    if betas is not None and not all(map(math.isfinite, betas)):
         raise LimitsError(
-            f"depths must be positive integers, found {tuple(depths)}. Use for example (8, 16, 32)."
+            f"betas must be finite numbers, found {tuple(betas)}. Use for example (0.0, 0.25, 0.5)."
         )
-    for name, value in (("n_seeds", n_seeds), ("steps", steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise LimitsError(f"{name} must be a positive integer, found {value!r}.")
-    if betas is not None and not all(math.isfinite(beta) for beta in betas):
-        raise LimitsError(f"betas must be finite numbers, found {tuple(betas)}.")
-    return chosen

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limits.checks import check_seed
-from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.checks import check_finite, check_seed
+from limits.exceptions import ShapeError
 from limits.user_models.weights.result import DepthRegularity, RegularityVerdict, WeightRegularity
 
 __all__ = ["weight_regularity"]
@@ -100,19 +100,17 @@ def weight_regularity(
 
 def _as_entries(weights: Weights) -> NDArray[np.float64]:
     """Return the weights as ``(layer, entry)`` in float64."""
-    values = torch.as_tensor(weights).detach().cpu().double().numpy()
+    tensor = torch.as_tensor(weights).detach().cpu().double()
+    values = tensor.numpy()
     if values.ndim == 0 or len(values) < _FEWEST_LAYERS or values.size == 0:
         raise ShapeError(
             f"weights must have shape (layer, ...) with at least {_FEWEST_LAYERS} layers, found "
             f"{values.shape}. Stack the layers with torch.stack; fewer layers say nothing about "
             "regularity."
         )
-    bad = int((~np.isfinite(values)).sum())
-    if bad:
-        raise NonFiniteStateError(
-            f"{bad} of {values.size} weights are NaN or infinite. Load a checkpoint from before "
-            "the training diverged."
-        )
+    check_finite(
+        tensor, "the stack of weights", "Load a checkpoint from before the training diverged."
+    )
     return values.reshape(len(values), -1)
 
 
