@@ -28,12 +28,12 @@ __all__ = [
 ]
 
 
-def check_choice(value: str, name: str, choices: object) -> None:
-    """Raise unless `value` is one of the strings of a Literal."""
+def check_choice(value: str, name: str, choices: object, remedy: str = "") -> None:
+    """Raise unless `value` is one of the strings of a Literal; `remedy` adds a sentence."""
     allowed = get_args(choices)
     if value not in allowed:
         listed = " or ".join(f'"{choice}"' for choice in allowed)
-        raise LimitsError(f"{name} must be {listed}, found {value!r}.")
+        raise LimitsError(f"{name} must be {listed}, found {value!r}. {remedy}".rstrip())
 
 
 def is_count(value: object, *, least: int = 1) -> TypeGuard[int]:

@@ -66,6 +66,11 @@ class Stream:
     def __post_init__(self) -> None:
         check_seed(self.seed)
 
+    @property
+    def label(self) -> str:
+        """Seed and name as one word: equal labels mean equal numbers."""
+        return f"{self.seed}:{self.name}"
+
     def child(self, name: str) -> "Stream":
         """Return the stream of the same seed under a longer name."""
         return Stream(self.seed, f"{self.name}/{name}")
@@ -162,7 +167,7 @@ class Stream:
 
     def _digest(self, block: int, part: int, words: int) -> bytes:
         """Return words of 64 bits that depend on every part of the name."""
-        key = f"limits:{self.seed}:{self.name}:{block}:{part}".encode()
+        key = f"limits:{self.label}:{block}:{part}".encode()
         return hashlib.shake_128(key).digest(8 * words)
 
     def _draw(

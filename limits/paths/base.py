@@ -35,9 +35,6 @@ class WeightPath(ABC):
 
     width: int
 
-    reading: ClassVar[Literal["sum", "point"]] = "sum"
-    """How a shallower network reads a deeper draw."""
-
     independent_gaussian: ClassVar[bool] = False
     """Whether layers are independent with i.i.d. Gaussian entries, so that draws can be lazy."""
 

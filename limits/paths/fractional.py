@@ -1,6 +1,7 @@
 """Correlated Gaussian weights between the rough and the smooth: fractional Gaussian noise."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -10,12 +11,12 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
+from limits.checks import is_number
 from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
 from limits.modes import kept
 from limits.paths.base import Family, WeightPath
 from limits.paths.recycling import large_pages
-from limits.paths.sources import Source
 from limits.randomness import BLOCK, Stream
 
 __all__ = ["FractionalPath", "noise_from_normals"]
@@ -60,8 +61,7 @@ class FractionalPath(WeightPath):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        number = isinstance(self.hurst, int | float) and not isinstance(self.hurst, bool)
-        if not number or not 0 < self.hurst < 1:
+        if not is_number(self.hurst) or not 0 < self.hurst < 1:
             raise LimitsError(
                 f"hurst must lie strictly between 0 and 1, found {self.hurst!r}. Use 0.5 for "
                 "independent weights, or SmoothPath for weights that vary smoothly."
@@ -84,7 +84,7 @@ class FractionalPath(WeightPath):
         """Name of the law."""
         return f"fractional-{float(self.hurst)!r}"
 
-    def source(self, *, depth: int, seed: int, role: str) -> Source:
+    def source(self, *, depth: int, seed: int, role: str) -> "FractionalSource":
         """Return the numbers behind a draw."""
         stream = self.stream(seed=seed, role=role, depth=depth)
         return FractionalSource(stream, self.width, depth, float(self.hurst))
@@ -141,17 +141,33 @@ def _spectral_weights(depth: int, hurst: float) -> tuple[Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class FractionalSource:
-    """The normals of a fractional path; a whole path is one slab."""
+    """The normals of a fractional path; a whole path is one slab.
+
+    Parameters
+    ----------
+    stream : Stream
+        Where the numbers come from.
+    width, depth : int
+        Size of the matrices and number of layers.
+    hurst : float
+        Hurst index H.
+    noise : callable
+        ``noise(normals, depth, hurst)``, what makes the weights of an entry, of unit variance, from
+        2 `depth` normals.
+    """
 
     stream: Stream
     width: int
     depth: int
     hurst: float
+    noise: Callable[[Tensor, int, float], Tensor] = noise_from_normals
 
     @property
     def name(self) -> str:
-        """Identify the draw."""
-        return f"{self.stream.seed}:{self.stream.name}"
+        """Identify the draw: other noise of the same normals is another draw."""
+        if self.noise is noise_from_normals:
+            return self.stream.label
+        return f"{self.stream.label}/{self.noise.__module__}.{self.noise.__qualname__}"
 
     @property
     def reading(self) -> Literal["sum", "point"]:
@@ -202,6 +218,6 @@ class _FractionalReader:
                     self.first_path + first, count, (stop - start) * 2 * depth, part
                 )
                 series = normals.unflatten(1, (stop - start, 2 * depth))
-                values = noise_from_normals(series, depth, self.source.hurst)
+                values = self.source.noise(series, depth, self.source.hurst)
                 noise[first : first + count, :, start:stop] = values.mT
         return noise.unflatten(2, (self.source.width, self.source.width))

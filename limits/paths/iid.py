@@ -2,11 +2,11 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from torch import Tensor
 
-from limits.exceptions import LimitsError
+from limits.checks import check_choice
 from limits.paths.base import Family, WeightPath
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
@@ -51,11 +51,7 @@ class IIDPath(WeightPath):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.law not in get_args(Law):
-            raise LimitsError(
-                f"unknown law {self.law!r}. Use one of {', '.join(get_args(Law))}, or "
-                "BrownianPath for Gaussian weights."
-            )
+        check_choice(self.law, "law", Law, "Use BrownianPath for Gaussian weights.")
 
     @property
     def family(self) -> Family:

@@ -21,21 +21,21 @@ class Reading:
     ----------
     source : Source
         The weight path.
-    inner : Source or None
-        The independent path of the inner weights, for blocks that have them.
     index : float
         Index gamma of the path: order-one weights are L^gamma times the increments.
     first_path, n_paths : int
         Consecutive paths; `first_path` is a multiple of the block of sixteen.
+    inner : Source or None
+        The independent path of the inner weights, for blocks that have them.
     """
 
     source: Source
-    inner: Source | None
     index: float
     first_path: int
     n_paths: int
     dtype: torch.dtype
     device: torch.device
+    inner: Source | None = None
     backwards: bool = False
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import TimeUnit
-from limits.checks import check_choice
+from limits.checks import check_choice, check_count, is_count
 from limits.exceptions import CouplingError, DepthMismatchError, ShapeError
 from limits.parallel import shares
 from limits.paths.increments import Layer
@@ -133,10 +133,9 @@ class WeightSample:
         count : int
             Number of paths.
         """
-        numbers = all(isinstance(n, int) and not isinstance(n, bool) for n in (first, count))
-        remedy = f"Start at {first - first % BLOCK}." if numbers else "Pass two integers."
-        outside = not numbers or first < 0 or count < 1 or first + count > self.n_paths
-        if outside or first % BLOCK:
+        numbers = is_count(first, least=0) and is_count(count)
+        remedy = f"Start at {first - first % BLOCK}." if numbers else "Pass integers, first >= 0."
+        if not numbers or first + count > self.n_paths or first % BLOCK:
             raise ShapeError(
                 f"cannot take {count!r} paths from number {first!r} on: parts start at a multiple "
                 f"of {BLOCK} and end at {self.n_paths} at most. {remedy}"
@@ -146,7 +145,7 @@ class WeightSample:
     def check_depths(self, depths: Sequence[int]) -> None:
         """Raise `DepthMismatchError` unless every depth divides the drawn one."""
         for depth in depths:
-            if isinstance(depth, bool) or not isinstance(depth, int) or depth < 1:
+            if not is_count(depth):
                 raise DepthMismatchError(
                     f"cannot read a path at depth {depth!r}: a depth is a positive integer that "
                     f"divides {self.drawn_depth}. Use for example depth={self.drawn_depth}."
@@ -185,17 +184,25 @@ class WeightSample:
     ) -> Iterator[Layer]:
         """Iterate over the layers of several depths in one pass over the draw."""
         self.check_depths(depths)
-        reading = Reading(
-            source=self.source,
+        reading = replace(
+            self._reading,
             inner=self.inner.source if inner else None,
-            index=self.path.index,
             first_path=self.first_path + first_path,
             n_paths=self.n_paths - first_path if n_paths is None else n_paths,
-            dtype=self.dtype,
-            device=self.device,
             backwards=backwards,
         )
         return coupled_layers(reading, depths)
+
+    @property
+    def _reading(self) -> Reading:
+        return Reading(
+            source=self.source,
+            index=self.path.index,
+            first_path=self.first_path,
+            n_paths=self.n_paths,
+            dtype=self.dtype,
+            device=self.device,
+        )
 
     def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:
         """Split the paths into (first, count) ranges of whole blocks of sixteen.
@@ -207,14 +214,10 @@ class WeightSample:
             many as fit the cache. No number depends on it.
         """
         if chunk is None:
-            held = self.source.bytes_per_path
             entries = self.width if self.lazy else self.width**2
-            chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // held)
-        elif isinstance(chunk, bool) or not isinstance(chunk, int) or chunk < 1:
-            raise ShapeError(
-                f"chunk must be a positive number of paths, found {chunk!r}. Leave it out, or "
-                "pass for example chunk=64."
-            )
+            chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // self.source.bytes_per_path)
+        else:
+            check_count(chunk, "chunk")
         size = max(BLOCK, -(-chunk // BLOCK) * BLOCK)
         return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
 
@@ -264,7 +267,7 @@ class WeightSample:
     @property
     def increments(self) -> Tensor:
         """All increments dX_k, shape ``(layer, path, width, width)``, acting on columns."""
-        return stacked_increments(self)
+        return stacked_increments(self._reading, self.depth, self.width, self.shares())
 
     @property
     def layer_weights(self) -> Tensor:

@@ -3,14 +3,13 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.checks import check_positive, checked_times
-from limits.exceptions import LimitsError
+from limits.checks import check_choice, check_positive, checked_times
 from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
 from limits.paths.spectra import Kernel, fourier_features
@@ -64,15 +63,10 @@ class SmoothPath(WeightPath):
     length_scale: float = 0.1
     kernel: Kernel = "rbf"
 
-    reading: ClassVar[Literal["sum", "point"]] = "point"
-
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive(self.length_scale, "length_scale", 0.1)
-        if self.kernel not in get_args(Kernel):
-            raise LimitsError(
-                f"unknown kernel {self.kernel!r}. Use one of {', '.join(get_args(Kernel))}."
-            )
+        check_choice(self.kernel, "kernel", Kernel)
         self.features(torch.zeros(1, dtype=torch.float64))
 
     @property
@@ -129,7 +123,7 @@ class SmoothSource:
     @property
     def name(self) -> str:
         """Identify the draw; a smooth draw is one function, whatever the depth."""
-        return f"{self.stream.seed}:{self.stream.name}"
+        return self.stream.label
 
     @property
     def slab_layers(self) -> int:

@@ -133,7 +133,7 @@ class IndependentSource:
     @property
     def name(self) -> str:
         """Identify the draw."""
-        return f"{self.stream.seed}:{self.stream.name}"
+        return self.stream.label
 
     @property
     def slab_layers(self) -> int:

@@ -1,6 +1,7 @@
 """All increments of a draw as one tensor."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -8,54 +9,70 @@ from torch import Tensor
 from limits.exceptions import LimitsError
 from limits.parallel import map_chunks
 from limits.paths.increments import DenseIncrement
+from limits.paths.lazy.draw import LazySource
+from limits.paths.reading import Reading, coupled_layers
 from limits.paths.recycling import large_pages
-
-if TYPE_CHECKING:
-    from limits.paths.sample import WeightSample
 
 __all__ = ["stacked_increments"]
 
 
-def stacked_increments(sample: "WeightSample") -> Tensor:
+def stacked_increments(
+    reading: Reading, depth: int, width: int, shares: Sequence[tuple[int, int]]
+) -> Tensor:
     """Return the increments dX_k of a draw, shape ``(layer, path, width, width)``.
+
+    Parameters
+    ----------
+    reading : Reading
+        The draw, and which of its paths.
+    depth : int
+        Depth L at which it is read, a divisor of the drawn one.
+    width : int
+        Size d of the matrices.
+    shares : sequence of tuple
+        Ranges (first, count) of the paths for the threads to fill, counted from the reading's
+        first path.
 
     Raises
     ------
     LimitsError
         If the draw is lazy, or there is not enough memory.
     """
-    if sample.lazy is not None:
-        sample.source.open(sample.first_path, sample.n_paths)
-    shape = (sample.depth, sample.n_paths, sample.width, sample.width)
-    n_bytes = sample.depth * sample.n_paths * sample.width**2 * sample.dtype.itemsize
+    if isinstance(reading.source, LazySource):
+        reading.source.open(reading.first_path, reading.n_paths)
+    shape = (depth, reading.n_paths, width, width)
+    n_bytes = depth * reading.n_paths * width**2 * reading.dtype.itemsize
     try:
-        stacked = large_pages(shape, sample.dtype, sample.device)
+        stacked = large_pages(shape, reading.dtype, reading.device)
     except (RuntimeError, MemoryError, ValueError) as error:
         raise LimitsError(
-            f"the increments of {sample.n_paths} paths at depth {sample.depth} and width "
-            f"{sample.width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
+            f"the increments of {reading.n_paths} paths at depth {depth} and width "
+            f"{width} need {n_bytes / 2**30:.1f} GiB, more than there is. Read fewer "
             "paths, a smaller depth with at_depth, or let a network read the sample."
         ) from error
-    fill = _fill_slabs if sample.depth == sample.drawn_depth else _fill_layers
-    map_chunks(
-        lambda first, count: fill(sample, stacked[:, first : first + count], first), sample.shares()
-    )
+    fill = _fill_slabs if depth == reading.source.depth else _fill_layers
+
+    def filled(first: int, count: int) -> None:
+        part = replace(reading, first_path=reading.first_path + first, n_paths=count)
+        fill(part, stacked[:, first : first + count])
+
+    map_chunks(filled, shares)
     return stacked
 
 
-def _fill_slabs(sample: "WeightSample", stacked: Tensor, first: int) -> None:
+def _fill_slabs(reading: Reading, stacked: Tensor) -> None:
     """Write the increments of the drawn layers."""
-    source = sample.source
-    reader = source.open(sample.first_path + first, stacked.shape[1])
-    power = 1.0 if source.reading == "sum" else sample.depth**-sample.path.index
-    for part, start in enumerate(range(0, sample.depth, source.slab_layers)):
+    source = reading.source
+    reader = source.open(reading.first_path, reading.n_paths)
+    power = 1.0 if source.reading == "sum" else source.depth**-reading.index
+    for part, start in enumerate(range(0, source.depth, source.slab_layers)):
         matrices = reader.slab(part).transpose(0, 1).mT
         stacked[start : start + source.slab_layers].copy_(matrices).mul_(source.scale * power)
 
 
-def _fill_layers(sample: "WeightSample", stacked: Tensor, first: int) -> None:
+def _fill_layers(reading: Reading, stacked: Tensor) -> None:
     """Write the increments of a coarser reading."""
-    for layer in sample.layers(first_path=first, n_paths=stacked.shape[1]):
+    for layer in coupled_layers(reading, (len(stacked),)):
         dense = layer.increment
         if not isinstance(dense, DenseIncrement):
             raise LimitsError("these increments are not held as matrices; ask mv and rmv.")

@@ -2,14 +2,14 @@
 
 import hashlib
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.checks import checked_times
-from limits.exceptions import DepthMismatchError, LimitsError, NonFiniteStateError, ShapeError
+from limits.checks import check_finite, checked_times, is_count, is_number
+from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
 from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
 
@@ -50,18 +50,16 @@ class TrainedPath(WeightPath):
     trained_index: float
     inner_weights: Tensor | None
 
-    reading: ClassVar[Literal["sum", "point"]] = "point"
-
     def __init__(self, weights: Tensor, *, index: float, inner: Tensor | None = None) -> None:
-        _check_weights(weights)
+        _check_weights(weights, "weights")
         if inner is not None:
-            _check_weights(inner)
+            _check_weights(inner, "inner")
             if inner.shape != weights.shape:
                 raise ShapeError(
                     f"inner weights have shape {tuple(inner.shape)}, the outer ones "
                     f"{tuple(weights.shape)}. Pass one inner matrix per layer."
                 )
-        if isinstance(index, bool) or not isinstance(index, int | float) or not 0 < index <= 1:
+        if not is_number(index) or not 0 < index <= 1:
             raise LimitsError(
                 f"index must lie in (0, 1], found {index!r}. Use 1.0 for weights that are smooth "
                 "in the layer, 0.5 for independent ones."
@@ -124,7 +122,7 @@ class TrainedPath(WeightPath):
         )
         if depth is None:
             return whole
-        if not isinstance(depth, int) or depth < 1 or layers % depth:
+        if not is_count(depth) or layers % depth:
             raise DepthMismatchError(
                 f"cannot read {layers} trained layers at depth {depth}, which does not divide "
                 f"{layers}. Use a divisor of {layers}."
@@ -201,7 +199,7 @@ class TrainedSource:
         return values.mT.unsqueeze(0)
 
 
-def _check_weights(weights: Tensor) -> None:
+def _check_weights(weights: Tensor, name: str) -> None:
     if (
         not isinstance(weights, Tensor)
         or weights.ndim != 3
@@ -215,12 +213,7 @@ def _check_weights(weights: Tensor) -> None:
             else type(weights).__name__
         )
         raise ShapeError(
-            f"weights must be a floating-point tensor (layer, width, width), found {found}. "
+            f"{name} must be a floating-point tensor (layer, width, width), found {found}. "
             "Stack the layers with torch.stack."
         )
-    bad = int((~torch.isfinite(weights)).sum())
-    if bad:
-        raise NonFiniteStateError(
-            f"{bad} of {weights.numel()} weights are NaN or infinite. Load a checkpoint from "
-            "before the training diverged."
-        )
+    check_finite(weights, name, "Load a checkpoint from before the training diverged.")

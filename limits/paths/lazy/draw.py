@@ -151,7 +151,7 @@ class LazySource:
     @property
     def name(self) -> str:
         """Identify the draw."""
-        return f"{self.stream.seed}:{self.stream.name}:{self.draw.token}"
+        return f"{self.stream.label}:{self.draw.token}"
 
     @property
     def scale(self) -> float:
