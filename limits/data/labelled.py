@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from limits.exceptions import DTypeError, NonFiniteStateError, ShapeError
+from limits.checks import check_finite
+from limits.exceptions import DTypeError, ShapeError
 
 __all__ = ["LabelledData"]
 
@@ -83,12 +83,7 @@ def _check_part(part: str, inputs: Tensor, classes: Tensor) -> None:
             f"{part} inputs must be floating point and {part} classes integers, found "
             f"{inputs.dtype} and {classes.dtype}. Use x.float() / 255 and y.long()."
         )
-    bad = int((~torch.isfinite(inputs)).sum())
-    if bad:
-        raise NonFiniteStateError(
-            f"{part} inputs have {bad} NaN or infinite values out of {inputs.numel()}. Clean the "
-            "data."
-        )
+    check_finite(inputs, f"{part}_inputs")
 
 
 def _check_classes(part: str, classes: Tensor, n_classes: int) -> None:

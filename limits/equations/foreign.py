@@ -3,20 +3,19 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
 from torchsde import BaseBrownian
 
-from limits.checks import check_count, check_dtype, check_seed, checked_device
+from limits.checks import check_count
 from limits.equations.noise import NoiseSample
 from limits.exceptions import LimitsError, ShapeError, SolverError
 
 __all__ = ["ForeignSDE", "from_torchsde"]
 
 NoiseType = Literal["diagonal", "additive", "scalar", "general"]
-_NOISE_TYPES = ("diagonal", "additive", "scalar", "general")
 
 
 class TorchSDEProblem(Protocol):
@@ -72,18 +71,15 @@ class ForeignSDE:
         channels : int
             Noise channels: the width for diagonal noise, one for scalar noise.
         """
-        for value, name in ((depth, "depth"), (n_paths, "n_paths"), (channels, "channels")):
-            check_count(value, name)
-        check_dtype(dtype)
-        return NoiseSample(
+        check_count(channels, "channels")
+        return NoiseSample.drawn(
             label="torchsde-problem",
             width=channels,
             depth=depth,
             n_paths=n_paths,
-            seed=check_seed(seed),
+            seed=seed,
             dtype=dtype,
-            device=checked_device(device),
-            drawn_depth=depth,
+            device=device,
         )
 
     def diffusion(self, t: Tensor, y: Tensor, noise: Tensor) -> Tensor:
@@ -161,10 +157,9 @@ def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0
             f"Euler-Maruyama solves equations in the Ito sense, this one is {sde.sde_type!r}. Add "
             'the drift correction and declare sde_type = "ito".'
         )
-    if sde.noise_type not in _NOISE_TYPES:
-        raise SolverError(
-            f"unknown noise_type {sde.noise_type!r}. Use one of {', '.join(_NOISE_TYPES)}."
-        )
+    known = get_args(NoiseType)
+    if sde.noise_type not in known:
+        raise SolverError(f"unknown noise_type {sde.noise_type!r}. Use one of {', '.join(known)}.")
     if not -math.inf < start < stop < math.inf:
         raise LimitsError(
             f"start={start} must lie before stop={stop}, both finite. Use start=0.0, stop=1.0."

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State, TimeUnit
-from limits.checks import check_choice, check_count, check_dtype, check_seed, checked_device
+from limits.checks import check_choice, check_count
 from limits.equations.isotropic import isotropic_of
 from limits.equations.noise import NoiseSample
 from limits.equations.ode import DriftField, VectorField
@@ -112,19 +112,14 @@ class DepthLimit:
             return self.path.sample(
                 depth=depth, n_paths=n_paths, seed=seed, dtype=dtype, device=device
             )
-        check_count(depth, "depth")
-        check_count(n_paths, "n_paths")
-        check_seed(seed)
-        check_dtype(dtype)
-        return NoiseSample(
+        return NoiseSample.drawn(
             label=f"{self.path.label}/law",
             width=self.path.width,
             depth=depth,
             n_paths=n_paths,
             seed=seed,
             dtype=dtype,
-            device=checked_device(device),
-            drawn_depth=depth,
+            device=device,
         )
 
     def check_driver(self, driver: object) -> Driver:

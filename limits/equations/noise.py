@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from limits._typing import State, TimeUnit
-from limits.checks import check_choice, check_count
+from limits.checks import (
+    check_choice,
+    check_count,
+    check_dtype,
+    check_seed,
+    checked_device,
+    is_count,
+)
 from limits.exceptions import DepthMismatchError
 from limits.parallel import shares
 from limits.paths.sources import IndependentSource
@@ -59,6 +66,33 @@ class NoiseSample:
     device: torch.device
     drawn_depth: int
 
+    @classmethod
+    def drawn(
+        cls,
+        *,
+        label: str,
+        width: int,
+        depth: int,
+        n_paths: int,
+        seed: int,
+        dtype: torch.dtype,
+        device: str | torch.device,
+    ) -> "NoiseSample":
+        """Return a draw of noise that is read at the depth at which it is drawn.
+
+        Raises
+        ------
+        ShapeError, LimitsError, DTypeError
+            If `depth` or `n_paths` is not a positive integer, `seed` not a non-negative one, or
+            `dtype` or `device` cannot be used.
+        """
+        check_count(depth, "depth")
+        check_count(n_paths, "n_paths")
+        check_seed(seed)
+        check_dtype(dtype)
+        place = checked_device(device)
+        return cls(label, width, depth, n_paths, seed, dtype, place, drawn_depth=depth)
+
     @property
     def tag(self) -> str:
         """Short name of the draw, the same at every depth it is read at."""
@@ -66,8 +100,7 @@ class NoiseSample:
 
     def at_depth(self, depth: int) -> "NoiseSample":
         """Return the same noise on a coarser grid whose size divides the drawn one."""
-        whole = isinstance(depth, int) and not isinstance(depth, bool)
-        if not whole or depth < 1 or self.drawn_depth % depth:
+        if not is_count(depth) or self.drawn_depth % depth:
             raise DepthMismatchError(
                 f"cannot read noise drawn with {self.drawn_depth} steps with {depth} steps, "
                 f"because {depth} does not divide {self.drawn_depth}. Sample at a multiple of "

@@ -8,7 +8,7 @@ from limits.paths.base import Family
 
 __all__ = [
     "Coupling",
-    "Driver",
+    "DrivenBy",
     "Form",
     "Kind",
     "Structure",
@@ -20,7 +20,7 @@ __all__ = [
 Kind = Literal["sde", "ode", "young", "identity", "explosion", "contraction"]
 Coupling = Literal["strong", "law"]
 Form = Literal["path", "law"]
-Driver = Literal["weights", "noise", "nothing"]
+DrivenBy = Literal["weights", "noise", "nothing"]
 Structure = Literal["outer", "inner", "reflected"]
 """Blocks without inner weights (res-1), with them (res-2, res-3), and with a relu after the
 addition (post-relu)."""
@@ -48,21 +48,34 @@ class Theorem:
     kind: Kind
     coupling: Coupling
     form: Form
-    driver: Driver
+    driver: DrivenBy
     order: Callable[[float], float | None]
     equation: str
     source: str
 
 
+def _pathwise(
+    kind: Kind,
+    equation: str,
+    *,
+    order: Callable[[float], float | None],
+    source: str,
+    driver: DrivenBy = "weights",
+) -> Theorem:
+    """Return a limit that holds path by path on the weights of the network."""
+    return Theorem(kind, "strong", "path", driver, order, equation, source)
+
+
+def _in_law(equation: str, *, order: Callable[[float], float | None], source: str) -> Theorem:
+    """Return an SDE that holds in law, driven by noise of its own."""
+    return Theorem("sde", "law", "law", "noise", order, equation, source)
+
+
 _MARION = "Marion et al., JMLR 26 (2025)"
-_LAW = Theorem(
-    "sde",
-    "law",
-    "law",
-    "noise",
-    lambda _: 1.0,
+_LAW = _in_law(
     "dH = c Sigma(H)^(1/2) dB, Sigma_ab(h) = E<g(h^a), g(h^b)> I / width",
-    f"moments of independent increments; {_MARION}, Section 4.1",
+    order=lambda _: 1.0,
+    source=f"moments of independent increments; {_MARION}, Section 4.1",
 )
 
 # h_{k+1} = relu(h_k + dY_k) is Lindley's recursion: coordinate by coordinate its solution is
@@ -72,103 +85,72 @@ _LAW = Theorem(
 # maximum over layer time: L^(-1/2) for Brownian weights, where it has a mean and so is the weak
 # error as well, L^-1 for smooth ones.
 _REFLECTION = "Skorokhod map, Lipschitz on the orthant"
-_REFLECTED_LAW = Theorem(
-    "sde",
-    "law",
-    "law",
-    "noise",
-    lambda _: 0.5,
+_REFLECTED_LAW = _in_law(
     "dH = c Sigma(H)^(1/2) dB + dK reflected at 0, Sigma_ab(h) = <h^a, h^b> I / width",
-    f"moments of independent increments; {_REFLECTION}",
+    order=lambda _: 0.5,
+    source=f"moments of independent increments; {_REFLECTION}",
 )
 
 _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
-    ("brownian", "outer", "path"): Theorem(
+    ("brownian", "outer", "path"): _pathwise(
         "sde",
-        "strong",
-        "path",
-        "weights",
-        lambda _: 0.5,
         "dH = c dX g(H) (Ito)",
-        f"{_MARION}, Theorem 4",
+        order=lambda _: 0.5,
+        source=f"{_MARION}, Theorem 4",
     ),
     ("brownian", "outer", "law"): _LAW,
     ("brownian", "inner", "law"): _LAW,
     ("iid", "outer", "law"): _LAW,
     ("iid", "inner", "law"): _LAW,
-    ("smooth", "outer", "path"): Theorem(
+    ("smooth", "outer", "path"): _pathwise(
         "ode",
-        "strong",
-        "path",
-        "weights",
-        lambda _: 1.0,
         "dH = c V_t g(H) dt",
-        f"{_MARION}, Theorem 9",
+        order=lambda _: 1.0,
+        source=f"{_MARION}, Theorem 9",
     ),
-    ("smooth", "inner", "path"): Theorem(
+    ("smooth", "inner", "path"): _pathwise(
         "ode",
-        "strong",
-        "path",
-        "weights",
-        lambda _: 1.0,
         "dH = c V_t g(H, W_t) dt",
-        f"{_MARION}, Theorem 9",
+        order=lambda _: 1.0,
+        source=f"{_MARION}, Theorem 9",
     ),
-    ("persistent", "outer", "path"): Theorem(
+    ("persistent", "outer", "path"): _pathwise(
         "young",
-        "strong",
-        "path",
-        "weights",
-        lambda index: 2 * index - 1,
         "dH = c dX g(H) (Young)",
-        "Hu, Liu, Nualart, Ann. Appl. Probab. 26 (2016), Theorem 1.1, for the rate",
+        order=lambda index: 2 * index - 1,
+        source="Hu, Liu, Nualart, Ann. Appl. Probab. 26 (2016), Theorem 1.1, for the rate",
     ),
-    ("persistent", "inner", "path"): Theorem(
+    ("persistent", "inner", "path"): _pathwise(
         "young",
-        "strong",
-        "path",
-        "weights",
-        lambda index: min(index - 0.5, 1 - index),
         "dH = c dX gbar(H) (Young), gbar(h) = E g(h, W)",
-        "averaging of the inner weights along the path",
+        order=lambda index: min(index - 0.5, 1 - index),
+        source="averaging of the inner weights along the path",
     ),
-    ("antipersistent", "outer", "path"): Theorem(
+    ("antipersistent", "outer", "path"): _pathwise(
         "ode",
-        "strong",
-        "path",
-        "nothing",
-        lambda index: 0.5 - index,
         "dH/dt = -(c^2 / (2 width)) Dg(H)^T g(H)",
-        "second-order expansion; sum of r(j) over j >= 1 is -1/2 for H < 1/2",
+        order=lambda index: 0.5 - index,
+        source="second-order expansion; sum of r(j) over j >= 1 is -1/2 for H < 1/2",
+        driver="nothing",
     ),
-    ("brownian", "reflected", "path"): Theorem(
+    ("antipersistent", "inner", "law"): _in_law(
+        "dH = c (c_H / width)^(1/2) |H| dB - c^2 H / (4 pi width) dt, one input, relu",
+        order=lambda _: None,
+        source="second-order expansion with the correlation of consecutive inner weights",
+    ),
+    ("brownian", "reflected", "path"): _pathwise(
         "sde",
-        "strong",
-        "path",
-        "weights",
-        lambda _: 0.5,
         "dH = c dX H + dK (Ito, reflected at 0)",
-        f"{_REFLECTION}; Slominski, Stochastic Process. Appl. 94 (2001), for the rate",
+        order=lambda _: 0.5,
+        source=f"{_REFLECTION}; Slominski, Stochastic Process. Appl. 94 (2001), for the rate",
     ),
     ("brownian", "reflected", "law"): _REFLECTED_LAW,
     ("iid", "reflected", "law"): _REFLECTED_LAW,
-    ("smooth", "reflected", "path"): Theorem(
+    ("smooth", "reflected", "path"): _pathwise(
         "ode",
-        "strong",
-        "path",
-        "weights",
-        lambda _: 1.0,
         "dH = c V_t H dt + dK (reflected at 0)",
-        _REFLECTION,
-    ),
-    ("antipersistent", "inner", "law"): Theorem(
-        "sde",
-        "law",
-        "law",
-        "noise",
-        lambda _: None,
-        "dH = c (c_H / width)^(1/2) |H| dB - c^2 H / (4 pi width) dt, one input, relu",
-        "second-order expansion with the correlation of consecutive inner weights",
+        order=lambda _: 1.0,
+        source=_REFLECTION,
     ),
 }
 
@@ -191,4 +173,4 @@ def away_from_critical(kind: Kind, structure: Structure = "outer") -> Theorem:
     if structure == "reflected":
         equation = "H_t = relu(h_0)" if kind == "identity" else equation
         source = "Zhang et al., Mach. Learn. 111 (2022), Sections 3 and 4"
-    return Theorem(kind, "strong", "path", "weights", lambda _: None, equation, source)
+    return _pathwise(kind, equation, order=lambda _: None, source=source)

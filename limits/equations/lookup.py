@@ -2,6 +2,7 @@
 
 import torch
 
+from limits.checks import check_choice
 from limits.equations.limit import DepthLimit
 from limits.equations.theorems import Form, Structure, away_from_critical, find
 from limits.exceptions import LimitsError, NoLimitError
@@ -67,8 +68,7 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
             f"depth_limit needs a ResNet and a WeightPath, found {type(net).__name__} and "
             f'{type(path).__name__}. Use depth_limit(ResNet("tanh"), BrownianPath(40)).'
         )
-    if form not in ("path", "law"):
-        raise LimitsError(f'form must be "path" or "law", found {form!r}.')
+    check_choice(form, "form", Form)
     betas = torch.as_tensor(net.exponent(path), dtype=torch.float64).reshape(-1)
     kinds = {regime(float(beta), path.index) for beta in betas}
     if len(kinds) > 1:
