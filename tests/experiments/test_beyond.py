@@ -1,43 +1,25 @@
 """The tutorial of the depth check and the transfer of learning rates, from their stored numbers."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import xarray as xr
-from matplotlib.figure import Figure
 
 import limits
-from limits.sweeps import load_dataset
 from limits.sweeps.experiment import package_of_experiments
+from tests.experiments.stored import stored
 
 package_of_experiments()
 from limits.experiments.beyond import depth_check, learning_rate  # noqa: E402
 
-DATA = Path(__file__).parents[2] / "figures" / "data"
-
-
-@pytest.mark.parametrize(
-    ("module", "name"),
-    [(depth_check, "beyond.depth_check"), (learning_rate, "beyond.learning_rate")],
-)
-def test_stored_numbers_pass_their_check_and_are_drawn(module, name):
-    dataset = load_dataset(DATA / f"{name}.nc")
-    verdicts = module.check(dataset)
-    assert [each for each in verdicts if not each.passed] == []
-    assert isinstance(module.draw(dataset), Figure)
-    assert set(module.SCALES) == {"smoke", "laptop", "paper"}
-    assert "arXiv" in module.CITATION
-
 
 def test_wrong_numbers_fail_their_check():
-    dataset = load_dataset(DATA / "beyond.depth_check.nc")
+    dataset = stored("beyond.depth_check")
     assert not all(
         each.passed for each in depth_check.check(dataset.assign(critical=dataset.critical + 0.2))
     )
     swapped = dataset.assign_coords(state=dataset["state"].to_numpy()[::-1])
     assert sum(not each.passed for each in depth_check.check(swapped)) >= 4
-    rates = load_dataset(DATA / "beyond.learning_rate.nc")
+    rates = stored("beyond.learning_rate")
     other = rates.assign_coords(scaling=rates["scaling"].to_numpy()[::-1])
     assert not any(each.passed for each in learning_rate.check(other))
 

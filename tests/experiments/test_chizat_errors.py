@@ -1,4 +1,4 @@
-"""Figures of Chizat (2025) at smoke scale: their claims on numbers, checks that can fail."""
+"""Figures of Chizat (2025): checks that can fail, and the problem that they share."""
 
 import importlib
 
@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.figure import Figure
 
 import limits
-from limits import sweeps
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
+from tests.experiments.stored import at_smoke_scale, stored
 
 package_of_experiments()
 FIGURES = ("alpha", "orders", "output_error", "reference")
@@ -20,22 +19,11 @@ problem = importlib.import_module(f"{PACKAGE}.chizat2025._problem")
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, xr.Dataset]:
-    return {
-        name: sweeps.run(figure[name], figure[name].SCALES["smoke"], seed=0) for name in FIGURES
-    }
+    return {name: stored(f"chizat2025.{name}") for name in FIGURES}
 
 
 def failing(name: str, dataset: xr.Dataset) -> list[str]:
     return [each.claim for each in figure[name].check(dataset) if not each.passed]
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_at_smoke_scale_passes_its_own_check_and_is_drawn(results, name):
-    module = figure[name]
-    assert failing(name, results[name]) == []
-    assert isinstance(module.draw(results[name]), Figure)
-    assert set(module.SCALES) == {"smoke", "laptop", "paper"}
-    assert "arXiv:2509.10167" in module.CITATION
 
 
 def test_networks_without_the_right_scale_are_noticed(results):
@@ -49,8 +37,9 @@ def test_networks_without_the_right_scale_are_noticed(results):
     assert "k = 0: standard deviation times sqrt(LM/D)" in claims
 
 
-def test_errors_that_add_linearly_or_with_other_constants_are_noticed(results):
-    right = results["output_error"]
+@pytest.mark.thorough
+def test_errors_that_add_linearly_or_with_other_constants_are_noticed():
+    right = at_smoke_scale(figure["output_error"])
     shape = np.sqrt(10 / (right["depth"] * right["hidden_width"]))
     linear = right.assign(
         error=(0.37 * shape + 0.25 / right["depth"]).expand_dims({"step": 1, "path": 8})
@@ -67,8 +56,9 @@ def test_a_network_that_is_not_at_its_limit_is_noticed(results):
     assert len(failing("reference", away)) == 3
 
 
-def test_features_that_do_not_move_and_outputs_that_spread_are_noticed(results):
-    right = results["alpha"]
+@pytest.mark.thorough
+def test_features_that_do_not_move_and_outputs_that_spread_are_noticed():
+    right = at_smoke_scale(figure["alpha"])
     assert len(failing("alpha", right.assign(change=0.5 * right["change"]))) == 3
     assert len(failing("alpha", right.assign(deviation=1.6 * right["deviation"]))) == 2
 

@@ -1,11 +1,7 @@
 """The two experiments at smoke scale: their own verdicts, their figures, their settings."""
 
-import inspect
-import tomllib
 from dataclasses import replace
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import xarray as xr
@@ -14,6 +10,7 @@ from matplotlib.figure import Figure
 import limits
 from experiments import convergence
 from experiments.beyond import regularity
+from tests.experiments.stored import stored
 
 SEED = 0
 
@@ -34,6 +31,7 @@ def borders() -> xr.Dataset:
     return computed(regularity, config)
 
 
+@pytest.mark.thorough
 def test_regularity_at_smoke_scale_passes_its_own_check(borders: xr.Dataset) -> None:
     verdicts = regularity.check(borders)
     assert len(verdicts) == 3
@@ -41,6 +39,7 @@ def test_regularity_at_smoke_scale_passes_its_own_check(borders: xr.Dataset) -> 
     assert [each for each in verdicts if not each.passed] == []
 
 
+@pytest.mark.thorough
 def test_regularity_measures_orders_and_borders_of_every_index(borders: xr.Dataset) -> None:
     hursts = borders["hurst"].to_numpy()
     np.testing.assert_array_equal(hursts, [0.1, 0.5, 0.7])
@@ -56,14 +55,8 @@ def test_regularity_measures_orders_and_borders_of_every_index(borders: xr.Datas
     assert abs(border - np.maximum(hursts, 0.5)).max() < 0.12
 
 
-def test_regularity_draws_both_panels(borders: xr.Dataset) -> None:
-    figure = regularity.draw(borders)
-    assert isinstance(figure, Figure)
-    assert len(figure.axes) == 2
-    assert "Hurst" in figure.axes[0].get_xlabel()
-
-
-def test_check_of_regularity_fails_on_wrong_numbers(borders: xr.Dataset) -> None:
+def test_check_of_regularity_fails_on_wrong_numbers() -> None:
+    borders = stored("beyond.regularity")
     for name in ("order", "corrected_order", "critical"):
         wrong = borders.copy()
         wrong[name] = wrong[name] + 0.3
@@ -97,6 +90,7 @@ def lines() -> xr.Dataset:
     return computed(convergence, config, line=tuple(convergence.LINES))
 
 
+@pytest.mark.thorough
 def test_convergence_draws_four_panels_with_every_line(lines: xr.Dataset) -> None:
     figure = convergence.draw(lines)
     assert isinstance(figure, Figure)
@@ -111,6 +105,7 @@ def test_convergence_draws_four_panels_with_every_line(lines: xr.Dataset) -> Non
     assert any("equal at" in label for label in labels)
 
 
+@pytest.mark.thorough
 def test_convergence_measures_the_orders_of_the_new_panels(lines: xr.Dataset) -> None:
     orders = {line: float(lines["order"].sel(line=line)) for line in LINES}
     # Over 8 seeds: 0.366 to 0.400, 0.853 to 0.918, 0.735 to 0.808 (wide), 0.826 to 1.129 (weak).
@@ -143,24 +138,8 @@ def test_regularity_at_its_own_smoke_scale_passes_its_own_check() -> None:
     assert [each for each in verdicts if not each.passed] == []
 
 
-@pytest.mark.parametrize("module", [convergence, regularity])
-def test_experiment_has_the_contract_of_the_runner(module: object) -> None:
-    assert set(module.SCALES) == {"smoke", "laptop", "paper"}
-    assert "Marion" in module.CITATION
-    assert "Hu, Liu, Nualart" in module.CITATION
-    parameters = inspect.signature(module.task).parameters
-    for scale in module.SCALES.values():
-        assert set(parameters) == {"config", "seed", "progress", *module.axes(scale)}
-
-
 def test_settings_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match=r"\(1/2, 1\).*found 0\.3"):
         convergence.Config(hurst=0.3)
     with pytest.raises(ValueError, match=r"deep=100.*multiple of shallow=64"):
         regularity.Config(shallow=64, deep=100)
-
-
-def test_experiments_are_packaged() -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
-    assert "limits.experiments.beyond" in project["tool"]["setuptools"]["packages"]
-    assert mpl.get_backend().lower() == "agg"

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.figure import Figure
 from scipy.integrate import quad
 from scipy.special import exp1
 from scipy.stats import chi2
@@ -16,6 +15,7 @@ from scipy.stats import chi2
 import limits
 from limits import sweeps
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
+from tests.experiments.stored import at_smoke_scale, stored
 
 package_of_experiments()
 FIGURES = tuple(f"fig{n}" for n in range(1, 8))
@@ -28,25 +28,14 @@ published, ratios = figure["_published"], figure["_ratios"]
 
 @pytest.fixture(scope="module")
 def results() -> dict[str, xr.Dataset]:
-    """Every figure at smoke scale, through the runner."""
-    return {
-        name: sweeps.run(figure[name], figure[name].SCALES["smoke"], seed=0) for name in FIGURES
-    }
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_figure_at_smoke_scale_passes_its_own_check_and_is_drawn(results, name):
-    module = figure[name]
-    assert [each for each in module.check(results[name]) if not each.passed] == []
-    assert isinstance(module.draw(results[name]), Figure)
-    assert set(module.SCALES) == {"smoke", "laptop", "paper"}
-    assert "arXiv:2206.06929" in module.CITATION
+    return {name: stored(f"marion2025.{name}") for name in FIGURES}
 
 
 def failing(name: str, dataset: xr.Dataset) -> list[str]:
     return [each.claim for each in figure[name].check(dataset) if not each.passed]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["fig1", "fig3"])
 def test_a_network_with_another_exponent_is_noticed(name):
     module = figure[name]
@@ -73,6 +62,7 @@ def test_a_law_of_a_layer_of_another_width_is_noticed(results, monkeypatch):
     assert any("mean log" in claim for claim in failing("fig1", results["fig1"]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["fig4", "fig5"])
 def test_smooth_weights_at_another_exponent_are_noticed(name):
     module = figure[name]
@@ -101,8 +91,9 @@ def test_rough_paths_with_another_index_are_noticed(results):
     assert len(failing("fig6", wrong)) == 3
 
 
-def test_a_shifted_border_saturated_cells_and_swapped_regimes_are_noticed(results):
-    right = results["fig7"]
+@pytest.mark.thorough
+def test_a_shifted_border_saturated_cells_and_swapped_regimes_are_noticed():
+    right = at_smoke_scale(figure["fig7"])
     growth = right["growth"]
     shifted = right.assign(growth=growth.copy(data=np.roll(growth, 2, axis=-1)))
     shifted["growth"][{"beta": [0, 1]}] = 1
@@ -222,7 +213,10 @@ def chain(n: int, *, depth: int, width: int, scale: float) -> np.ndarray:
     return total
 
 
-@pytest.mark.parametrize(("width", "depth", "scale"), [(5, 8, 0.6), (40, 16, 0.5), (3, 4, 1.5)])
+@pytest.mark.parametrize(
+    ("width", "depth", "scale"),
+    [(5, 8, 0.6), pytest.param(40, 16, 0.5, marks=pytest.mark.thorough), (3, 4, 1.5)],
+)
 def test_mean_log_agrees_with_the_chain_and_with_networks(width, depth, scale):
     exact = float(limits.closed_forms.relu_log_mean(depth, width, scale))
     walk = chain(30_000, depth=depth, width=width, scale=scale)

@@ -1,24 +1,24 @@
-"""Figures 8 and 9 at smoke scale: their claims on numbers, and their pictures."""
+"""Figures 8 and 9: what their numbers say, and checks that can fail."""
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 
 from experiments.marion2025 import fig8, fig9
 from limits.sweeps import run
+from tests.experiments.stored import at_smoke_scale, stored
 
 
 @pytest.fixture(scope="module")
 def weights() -> xr.Dataset:
-    return run(fig8, fig8.SCALES["smoke"], seed=0)
+    return stored("marion2025.fig8")
 
 
 @pytest.fixture(scope="module")
 def accuracies() -> xr.Dataset:
-    return run(fig9, fig9.SCALES["smoke"], seed=0)
+    return stored("marion2025.fig9")
 
 
 def test_training_keeps_the_regularity_of_the_weights(weights):
@@ -39,7 +39,9 @@ def test_the_check_of_figure_eight_notices_weights_that_became_rough(weights):
     assert [each.passed for each in fig8.check(broken)] == [False, False, True, True]
 
 
-def test_the_accuracy_map_fails_in_its_corner_and_works_at_its_border(accuracies):
+@pytest.mark.thorough
+def test_the_accuracy_map_fails_in_its_corner_and_works_at_its_border():
+    accuracies = at_smoke_scale(fig9)
     verdicts = fig9.check(accuracies)
     assert [each for each in verdicts if not each.passed] == []
     assert len(verdicts) == 5
@@ -66,13 +68,6 @@ def test_the_best_of_a_cell_ignores_runs_that_diverged():
     assert np.isnan(best[1, 0])
 
 
-def test_both_figures_are_drawn(weights, accuracies):
-    for module, dataset, panels in ((fig8, weights, 7), (fig9, accuracies, 4)):
-        figure = module.draw(dataset)
-        assert len(figure.axes) == panels
-        plt.close(figure)
-
-
 def test_settings_that_cannot_run_are_refused():
     with pytest.raises(ValueError, match="--folder PATH"):
         replace(fig9.SCALES["laptop"], data="mnist")
@@ -81,7 +76,7 @@ def test_settings_that_cannot_run_are_refused():
 
 
 def test_figure_nine_reads_files_on_disk(tmp_path):
-    from tests.test_data import write_cifar, write_mnist
+    from tests.vocabulary.test_data import write_cifar, write_mnist
 
     write_mnist(tmp_path, n_train=20)
     write_cifar(tmp_path)

@@ -1,4 +1,4 @@
-"""Stability, law and spectral edge of Zhang et al.: smoke scale, and checks that can fail."""
+"""Stability, law and spectral edge of Zhang et al.: checks that can fail."""
 
 import importlib
 import math
@@ -8,41 +8,24 @@ import numpy as np
 import pytest
 import torch
 import xarray as xr
-from matplotlib.figure import Figure
 
 import limits
 from limits import sweeps
 from limits.sweeps.experiment import PACKAGE, package_of_experiments
+from tests.experiments.stored import at_smoke_scale, stored
 
 package_of_experiments()
 NAMES = ("stability", "law", "edge")
 figure = {name: importlib.import_module(f"{PACKAGE}.zhang2022.{name}") for name in NAMES}
 
 
-@pytest.fixture(autouse=True)
-def _one_thread(_threads: None) -> None:
-    """As the workers of a run have it: many small products gain nothing from a second one."""
-    torch.set_num_threads(1)
-
-
 @pytest.fixture(scope="module")
 def results() -> dict[str, xr.Dataset]:
-    """Every figure at smoke scale, through the runner; on one thread, as its workers have."""
-    torch.set_num_threads(1)
-    return {name: sweeps.run(figure[name], figure[name].SCALES["smoke"], seed=0) for name in NAMES}
+    return {name: stored(f"zhang2022.{name}") for name in NAMES}
 
 
 def failing(name: str, dataset: xr.Dataset) -> list[str]:
     return [each.claim for each in figure[name].check(dataset) if not each.passed]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_every_figure_at_smoke_scale_passes_its_own_check_and_is_drawn(results, name):
-    module = figure[name]
-    assert failing(name, results[name]) == []
-    assert isinstance(module.draw(results[name]), Figure)
-    assert set(module.SCALES) == {"smoke", "laptop", "paper"}
-    assert "arXiv:1903.07120" in module.CITATION
 
 
 def test_another_exponent_is_noticed(results):
@@ -54,8 +37,9 @@ def test_another_exponent_is_noticed(results):
     assert any("regime" in claim for claim in claims)
 
 
-def test_a_ratio_outside_its_bounds_is_noticed(results):
-    right = results["stability"]
+@pytest.mark.thorough
+def test_a_ratio_outside_its_bounds_is_noticed():
+    right = at_smoke_scale(figure["stability"])
     wrong = right.assign(least_gain=right["least_gain"] - 0.1)
     assert [claim[:10] for claim in failing("stability", wrong)] == ["E(|h_{k+1}"]
 
@@ -84,8 +68,9 @@ def test_the_law_of_another_block_is_noticed(results, monkeypatch):
     assert len(failing("law", results["law"])) == 4
 
 
-def test_without_extrapolation_the_mean_would_be_refused(results):
-    dataset = results["law"]
+@pytest.mark.thorough
+def test_without_extrapolation_the_mean_would_be_refused():
+    dataset = at_smoke_scale(figure["law"])
     found = figure["law"].moments(dataset, 16)["mean"]
     exact = limits.closed_forms.log_norm_law("post-relu", 16).mean
     assert abs(found[0, 0] - exact) > 0.06
@@ -161,9 +146,10 @@ def test_the_edge_of_one_layer_and_of_many_are_the_known_ones():
         assert gaps[0] / gaps[1] == pytest.approx(100, rel=0.02)
 
 
-def test_variance_reduction_keeps_the_mean(results):
+@pytest.mark.thorough
+def test_variance_reduction_keeps_the_mean():
     """Both estimates of E|h_L|^2 / |h_0|^2 agree where the plain one can tell."""
-    dataset = results["stability"].sel(beta=0.5)
+    dataset = at_smoke_scale(figure["stability"]).sel(beta=0.5)
     plain = np.expm1(dataset["log_ratio"].sel(quantity="output"))
     error = np.sqrt(plain.var("draw", ddof=1) / dataset.sizes["draw"])
     gap = abs(plain.mean("draw") - dataset["mean_square"].mean("draw")) / error
@@ -178,11 +164,12 @@ def test_inputs_that_no_unit_sees_are_turned_round():
     assert bool((h0.sum(dim=-1) > 0).all())
 
 
-def test_numbers_do_not_depend_on_the_other_tasks(results):
+@pytest.mark.thorough
+def test_numbers_do_not_depend_on_the_other_tasks():
     module = figure["stability"]
     config = replace(module.SCALES["smoke"], widths=(16,), depths=(100,), betas=(0.25,))
     alone = sweeps.run(module, config, seed=0)
-    together = results["stability"].sel(beta=[0.25], depth=[100], width=[16])
+    together = at_smoke_scale(module).sel(beta=[0.25], depth=[100], width=[16])
     np.testing.assert_array_equal(
         alone["log_ratio"].transpose(*together["log_ratio"].dims), together["log_ratio"]
     )
