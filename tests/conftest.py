@@ -1,4 +1,4 @@
-"""Shape annotations are checked while the tests run; the slow tests wait to be asked for."""
+"""Shape annotations are checked while the tests run, and torch has one thread."""
 
 import sys
 from pathlib import Path
@@ -19,20 +19,12 @@ jaxtyping.install_import_hook(
     f"{tests.helpers.__name__}.check_shapes",
 )
 
-THREADS = 2
+# Two workers on two cores have one each, and most tensors here are too small to share.
+THREADS = 1
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "slow: takes a minute or more; run with -m slow")
+def pytest_configure() -> None:
     torch.set_num_threads(THREADS)
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if config.option.markexpr:
-        return
-    for item in items:
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes a minute or more; run with -m slow"))
 
 
 @pytest.fixture(autouse=True)

@@ -147,6 +147,7 @@ def test_the_published_example_is_reached_with_a_true_error_estimate():
     assert float(f.standard_errors.max()) < 2e-4
 
 
+@pytest.mark.thorough
 def test_stated_standard_errors_are_as_large_as_errors():
     truth = LargeWidthLimit("tanh", particles=2**14).descend(*ONE, steps=2, seed=99).outputs[1:]
     solver = LargeWidthLimit("tanh", particles=32, nodes=6, replicates=8)
@@ -195,6 +196,7 @@ def test_the_gram_matrix_of_the_embeddings_is_all_that_the_limit_knows_of_the_di
     assert abs(float(limit[0]) - 0.45) < 1e-12
 
 
+@pytest.mark.thorough
 def test_the_mean_ode_of_given_embeddings_is_its_limit_at_their_gram_matrix():
     net = MeanFieldResNet(6, 1, depth=1, features=2, outputs=1)
     weights = net.sample(n_paths=1, seed=5)

@@ -139,6 +139,7 @@ def test_a_neuron_of_a_network_follows_the_limit_particle_from_the_same_start():
     assert relative_difference(gradient, (ends[1] - y) / 25) < 1e-12
 
 
+@pytest.mark.thorough
 def test_the_stated_error_is_true_in_seventeen_of_twenty_cases():
     inside = 0
     ratios = []

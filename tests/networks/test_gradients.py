@@ -244,6 +244,7 @@ def test_chunks_and_threads_change_no_bit_of_gradients_and_tangents(net, dtype):
         h, q = net.tangent(h0[rows], q0[rows], part, keep="all")
         return net.backward(h, part, cotangent[rows]).values, q.values
 
+    torch.set_num_threads(2)
     whole = both(sample, slice(None))
     torch.set_num_threads(1)
     alone = both(sample, slice(None))

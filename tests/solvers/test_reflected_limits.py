@@ -66,7 +66,7 @@ def test_the_projected_scheme_is_the_network():
     assert relative_difference(halved.terminal, NET(h0, sample.at_depth(16)).terminal) < 1e-14
 
 
-@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("lazy", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_gaussian_weights_converge_path_by_path_at_order_one_half(lazy):
     """Distances to a deep network on the same paths fall like L^-1/2: the coupling is strong.
 
@@ -79,6 +79,7 @@ def test_gaussian_weights_converge_path_by_path_at_order_one_half(lazy):
     assert study.order.agrees_with(0.5, margin=0.03, widest=0.1)
 
 
+@pytest.mark.thorough
 def test_the_mean_norm_is_off_at_order_one_half():
     """Against its exact mean; without reflection it would be order one.
 
@@ -106,6 +107,7 @@ def test_inner_states_of_two_draws_do_not_come_closer():
     assert distances[1] > 0.8 * distances[0]
 
 
+@pytest.mark.thorough
 def test_smooth_weights_converge_at_order_one():
     """Over 8 seeds the order was 1.015 to 1.022."""
     path = limits.SmoothPath(4)
@@ -145,7 +147,11 @@ def test_width_one_is_geometric_brownian_motion():
 
 
 @pytest.mark.parametrize(
-    ("form", "coefficient"), [pytest.param("path", 1.0, marks=pytest.mark.slow), ("law", 1.5)]
+    ("form", "coefficient"),
+    [
+        pytest.param("path", 1.0, marks=pytest.mark.slow),
+        pytest.param("law", 1.5, marks=pytest.mark.thorough),
+    ],
 )
 def test_the_log_of_the_norm_is_normal(form, coefficient):
     """After an extrapolation in L^-1/2 over depths 128, 512 and 2048.

@@ -81,7 +81,14 @@ def test_scalar_closed_form_is_the_exponential_of_the_path() -> None:
     torch.testing.assert_close(solution.values, 2 * torch.exp(0.5 * motion), rtol=1e-13, atol=0)
 
 
-@pytest.mark.parametrize("hurst", [0.6, 0.7, 0.9])
+@pytest.mark.parametrize(
+    "hurst",
+    [
+        pytest.param(0.6, marks=pytest.mark.thorough),
+        0.7,
+        pytest.param(0.9, marks=pytest.mark.thorough),
+    ],
+)
 def test_corrected_reference_agrees_with_the_closed_form(hurst: float) -> None:
     path = young_path(hurst, 1)
     sample = path.sample(depth=8192, n_paths=96, seed=0)
@@ -100,6 +107,7 @@ def test_corrected_reference_agrees_with_the_closed_form(hurst: float) -> None:
 # Orders over 8 seeds, at H = 0.6, 0.7, 0.9. d = 1 corrected: 0.67 to 0.73, 0.84 to 0.88, 1.01 to
 # 1.02 (theory 0.7, 0.9, 1); plain: 0.22 to 0.24, 0.40 to 0.43, 0.81 to 0.82. d = 4 corrected: 0.68
 # to 0.74, 0.86 to 0.90, 1.01 to 1.02; plain: 0.51 to 0.54, 0.69 to 0.73, 1.00 to 1.01.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("width", "n_paths"), [(1, 1000), (4, 128)])
 @pytest.mark.parametrize("hurst", [0.6, 0.7, 0.9])
 def test_corrected_network_has_order_two_h_minus_one_half(
@@ -218,6 +226,7 @@ def test_euler_scheme_of_the_young_limit_is_the_network() -> None:
         torch.testing.assert_close(solution.terminal, network.terminal, rtol=1e-13, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_corrected_network_and_plain_network_approach_one_another() -> None:
     sample = young_path(0.8, 3).sample(depth=2048, n_paths=32, seed=0)
     gaps = [
@@ -237,6 +246,7 @@ def test_corrected_network_and_plain_network_approach_one_another() -> None:
 
 # Orders over 3 seeds: 0.098 to 0.112 (H = 0.6), 0.108 to 0.112 (H = 0.9); at H = 0.75, where both
 # terms meet and the order is 0.25, 0.190 to 0.205.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("hurst", "within"), [(0.6, 0.03), (0.75, 0.08), (0.9, 0.03)])
 def test_res3_approaches_the_averaged_young_equation(hurst: float, within: float) -> None:
     study = limits.convergence_study(

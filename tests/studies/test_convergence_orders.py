@@ -35,9 +35,9 @@ def in_standard_errors(samples: NDArray[np.float64], exact: NDArray[np.float64])
     [
         # Over eight seeds the largest of the seven distances lay in [0.7, 2.9], [0.6, 2.2] and
         # [0.6, 2.4]. Depths share their paths, so the seven are strongly correlated.
-        (1, 400_000),
+        pytest.param(1, 400_000, marks=pytest.mark.thorough),
         (8, 4000),
-        (40, 1000),
+        pytest.param(40, 1000, marks=pytest.mark.thorough),
         pytest.param(40, 4000, marks=pytest.mark.slow),
     ],
 )
@@ -123,7 +123,9 @@ def test_the_weak_error_of_res_3_is_exact_for_weights_that_are_not_gaussian() ->
 # --- orders ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("width", "n_paths"), [(8, 512), (40, 64)])
+@pytest.mark.parametrize(
+    ("width", "n_paths"), [(8, 512), pytest.param(40, 64, marks=pytest.mark.thorough)]
+)
 def test_a_network_of_independent_weights_converges_at_order_one_half(
     width: int, n_paths: int
 ) -> None:
@@ -138,7 +140,9 @@ def test_a_network_of_independent_weights_converges_at_order_one_half(
     assert study.order.agrees_with(0.5)
 
 
-@pytest.mark.parametrize(("width", "n_paths"), [(8, 64), (40, 32)])
+@pytest.mark.parametrize(
+    ("width", "n_paths"), [(8, 64), pytest.param(40, 32, marks=pytest.mark.thorough)]
+)
 def test_a_network_of_smooth_weights_converges_at_order_one(width: int, n_paths: int) -> None:
     # Over eight seeds the order lay in [1.001, 1.010] at width 8 and in [1.002, 1.007] at width
     # 40, and the interval was at most 0.013 and 0.008 wide.
@@ -150,6 +154,7 @@ def test_a_network_of_smooth_weights_converges_at_order_one(width: int, n_paths:
     assert study.order.agrees_with(1.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kernel", ["rbf-derivative", "matern-5/2"])
 def test_the_other_smooth_kernels_give_order_one_as_well(
     kernel: Literal["rbf-derivative", "matern-5/2"],

@@ -215,6 +215,7 @@ def truth(net: limits.ResNet, tolerance: float) -> float:
 
 
 # Over 8 sets of 20 seeds: 18 to 20 of 20 for each network.
+@pytest.mark.thorough
 @pytest.mark.parametrize("net", [LINEAR, RELU, RES3], ids=["identity", "relu", "res-3"])
 def test_intervals_hold_the_true_value(net: limits.ResNet) -> None:
     assert covered(net, truth(net, 3e-3), tolerance=3e-3, seeds=20) >= 17
@@ -228,6 +229,7 @@ def test_narrow_intervals_hold_the_true_value(net, tolerance, seeds, fewest) -> 
 
 
 # Slopes over 8 seeds: 1.80 to 2.19; plain Monte Carlo costs 317 to 537 times more.
+@pytest.mark.thorough
 def test_cost_grows_with_the_inverse_square_of_the_tolerance() -> None:
     coarse, fine = (expectation(RES3, tolerance=t) for t in (3e-3, 3e-4))
     assert 1.7 < math.log10(fine.evaluations / coarse.evaluations) < 2.3

@@ -21,7 +21,12 @@ from tests.survivor import Config, survivor, without_times
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = pytest.mark.parametrize(
-    "kills", [3, pytest.param(30, marks=pytest.mark.slow)], ids=["three", "thirty"]
+    "kills",
+    [
+        pytest.param(1, id="one"),
+        pytest.param(3, id="three", marks=pytest.mark.thorough),
+        pytest.param(30, id="thirty", marks=pytest.mark.slow),
+    ],
 )
 
 

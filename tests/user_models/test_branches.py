@@ -288,6 +288,7 @@ def trained(model, *, steps=60):
     return losses
 
 
+@pytest.mark.thorough
 def test_a_network_of_a_hundred_blocks_trains_only_after_scaling():
     torch.set_num_threads(1)
     plain = zoo.Plain(DEEP)

@@ -20,16 +20,20 @@ from tests import model_zoo as zoo
 
 DEPTHS = (8, 16, 32, 64)
 CRITICAL = {"iid": 0.5, "tied": 1.0, "smooth": 1.0}
-# Every block, law and exponent several times; all 63 combinations are in the slow test.
+# Every block, law and exponent at least once; all 63 combinations are in the slow test.
 KNOWN = [
-    ("res-1", "iid", 0.25), ("res-1", "iid", 0.5), ("res-1", "tied", 1.0),
-    ("res-1", "smooth", 0.5), ("res-2", "iid", 1.0), ("res-2", "tied", 0.5),
-    ("res-2", "smooth", 1.0), ("res-3", "iid", 0.25), ("res-3", "iid", 0.5),
-    ("res-3", "iid", 1.0), ("res-3", "tied", 0.25), ("post-relu", "iid", 0.25),
-    ("post-relu", "iid", 0.5), ("post-relu", "iid", 1.0), ("post-relu", "tied", 1.0),
-    ("conv", "iid", 0.5), ("conv", "tied", 0.5), ("conv", "smooth", 1.0),
-    ("pre-norm", "iid", 0.25), ("pre-norm", "iid", 0.5), ("pre-norm", "smooth", 0.5),
-    ("post-norm", "iid", 0.25), ("post-norm", "iid", 0.5), ("post-norm", "iid", 1.0),
+    ("res-1", "tied", 1.0), ("res-2", "iid", 1.0), ("res-3", "iid", 0.5),
+    ("post-relu", "iid", 0.25), ("conv", "smooth", 1.0), ("pre-norm", "smooth", 0.5),
+    ("post-norm", "iid", 0.5),
+]  # fmt: skip
+# Every one of them several times.
+MORE = [
+    ("res-1", "iid", 0.25), ("res-1", "iid", 0.5), ("res-1", "smooth", 0.5),
+    ("res-2", "tied", 0.5), ("res-2", "smooth", 1.0), ("res-3", "iid", 0.25),
+    ("res-3", "iid", 1.0), ("res-3", "tied", 0.25), ("post-relu", "iid", 0.5),
+    ("post-relu", "iid", 1.0), ("post-relu", "tied", 1.0), ("conv", "iid", 0.5),
+    ("conv", "tied", 0.5), ("pre-norm", "iid", 0.25), ("pre-norm", "iid", 0.5),
+    ("post-norm", "iid", 0.25), ("post-norm", "iid", 1.0),
 ]  # fmt: skip
 
 
@@ -56,7 +60,10 @@ def checked(block, law, beta, *, seed=0, n_seeds=3, depths=DEPTHS, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("block", "law", "beta"), KNOWN)
+@pytest.mark.parametrize(
+    ("block", "law", "beta"),
+    [*KNOWN, *(pytest.param(*each, marks=pytest.mark.thorough) for each in MORE)],
+)
 def test_networks_of_known_answer_get_their_verdict(block, law, beta):
     check = checked(block, law, beta)
     assert check.forward.regime == answer(law, beta), check.reason
@@ -93,19 +100,22 @@ FAMILIES = [
     (limits.FractionalPath(16, hurst=0.9), 0.9, None),
     (limits.SmoothPath(16), 1.0, "ODE-like"),
 ]
+FEW = [(*FAMILIES[i], (8, 32, 128), 3) for i in (1, 3, 5)]
+MANY = [pytest.param(*each, (16, 64, 256), 6, marks=pytest.mark.thorough) for each in FAMILIES]
 
 
-@pytest.mark.parametrize(("path", "critical", "kind"), FAMILIES)
-def test_the_critical_exponent_of_a_law_is_recovered(path, critical, kind):
+@pytest.mark.parametrize(("path", "critical", "kind", "depths", "n_seeds"), [*FEW, *MANY])
+def test_the_critical_exponent_of_a_law_is_recovered(path, critical, kind, depths, n_seeds):
     x = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
     check = limits.depth_check(
-        lambda depth: zoo.OnPath(depth, path), depths=(16, 64, 256), inputs=x, n_seeds=6
+        lambda depth: zoo.OnPath(depth, path), depths=depths, inputs=x, n_seeds=n_seeds
     )
     assert check.critical.value == pytest.approx(critical, abs=0.05)
     assert check.own_beta.value == pytest.approx(0, abs=0.02)
     assert check.forward.regime == "explosion"
     if kind:
-        assert check.kind == kind
+        # Three seeds leave intervals too wide for a word, never a wrong one.
+        assert check.kind in ((kind, None) if n_seeds == 3 else (kind,))
     measured = check.regularity["weights.{}"]
     if path.index < 1:
         assert abs(measured["hurst"] - path.index) < 0.05
@@ -113,6 +123,7 @@ def test_the_critical_exponent_of_a_law_is_recovered(path, critical, kind):
         assert measured["verdict"] == "smooth"
 
 
+@pytest.mark.thorough
 def test_a_scan_of_exponents_finds_the_missing_factor():
     check = checked("res-3", "iid", 0.25, betas=(0.0, 0.125, 0.25, 0.375, 0.5), n_seeds=5)
     # Over 8 seeds: 0.251 0.256 0.264 0.283 0.274 0.247 0.258 0.263.
@@ -136,6 +147,7 @@ class Stepped(nn.Module):
         return h
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.5, 0.5), (0.5, 0.0), (1.0, 0.0), (1.0, 1.0)])
 def test_one_sign_step_changes_features_by_the_rule_of_depth(alpha, gamma):
     x = torch.randn(8, 32, generator=torch.Generator().manual_seed(0))
@@ -258,6 +270,7 @@ def test_a_stream_with_a_factor_of_its_own_is_judged_by_its_norm():
     assert "multiplies the stream besides" in after.recommendation.call
 
 
+@pytest.mark.thorough
 def test_an_explosion_inside_normalisation_is_not_called_a_divergence():
     def make_model(depth):
         layers = [nn.TransformerEncoderLayer(32, 2, 64, batch_first=True) for _ in range(depth)]
@@ -415,6 +428,7 @@ def test_thin_evidence_gives_no_verdict(options, message):
     assert "no verdict" in repr(check)
 
 
+@pytest.mark.thorough
 def test_narrow_networks_with_few_seeds_get_no_wrong_verdict():
     words = []
     for seed in range(20):
@@ -593,10 +607,10 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
 
 WATCHED = """
 import time, torch
-from limits.networks.model_inputs import as_call
-from limits.networks.recording import record
-from limits.networks.residual_sums import residual_additions
-from limits.studies.depth_check.probes import Probe, roles_of
+from limits.user_models.branches.calls import as_call
+from limits.user_models.branches.forward_graph import record
+from limits.user_models.branches.residual_sums import residual_additions
+from limits.user_models.check.probes import Probe, roles_of
 from tests import model_zoo as zoo
 
 torch.set_num_threads(1)
