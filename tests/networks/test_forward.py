@@ -216,6 +216,7 @@ def test_chunks_change_nothing_but_the_last_bits_of_other_activations():
 @every_network
 def test_threads_change_no_bit(net, path, dtype):
     # Enough work for two threads.
+    torch.set_num_threads(2)
     sample = path.sample(depth=10, n_paths=128, seed=0, dtype=dtype)
     assert len(sample.shares()) >= 2
     h0 = normal_inputs(2, 40, dtype=dtype)

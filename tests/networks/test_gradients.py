@@ -235,6 +235,7 @@ def test_nothing_is_recorded_for_inputs_without_gradients(net):
 )
 def test_chunks_and_threads_change_no_bit_of_gradients_and_tangents(net, dtype):
     # Enough work for two threads, a number of paths that sixteen does not divide.
+    torch.set_num_threads(2)
     path = limits.BrownianPath(40)
     sample = path.sample(depth=12, n_paths=161, seed=0, dtype=dtype)
     assert len(sample.shares()) >= 2
@@ -244,7 +245,6 @@ def test_chunks_and_threads_change_no_bit_of_gradients_and_tangents(net, dtype):
         h, q = net.tangent(h0[rows], q0[rows], part, keep="all")
         return net.backward(h, part, cotangent[rows]).values, q.values
 
-    torch.set_num_threads(2)
     whole = both(sample, slice(None))
     torch.set_num_threads(1)
     alone = both(sample, slice(None))
