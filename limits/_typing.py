@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from typing import Literal, TypeAlias
 
+import numpy as np
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 __all__ = [
+    "Array",
     "BlockName",
     "Exponents",
     "Keep",
@@ -21,6 +24,7 @@ __all__ = [
     "TrainableBlock",
 ]
 
+Array: TypeAlias = NDArray[np.float64]
 State: TypeAlias = Float[Tensor, "path input width"]
 States: TypeAlias = Float[Tensor, "time path input width"]
 Exponents: TypeAlias = Int[Tensor, "path input"]

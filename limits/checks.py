@@ -19,6 +19,7 @@ __all__ = [
     "check_dtype",
     "check_finite",
     "check_positive",
+    "check_power",
     "check_progress",
     "check_seed",
     "checked_device",
@@ -89,6 +90,12 @@ def check_positive(value: float, name: str, example: float) -> None:
             f"{name} must be a positive finite number, found {value!r}. "
             f"Pass for example {name}={example}."
         )
+
+
+def check_power(p: object) -> None:
+    """Raise unless `p` is 1 or 2, the powers of a norm over paths."""
+    if p not in (1, 2):
+        raise LimitsError(f"p must be 1 or 2, found {p!r}.")
 
 
 def check_coefficient(value: object) -> None:

@@ -1,5 +1,6 @@
 """Numbers with their uncertainty: what every error, order and verdict is reported as."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +31,27 @@ class Estimate:
     value: float
     standard_error: float
     n: int
+
+    @classmethod
+    def of_power_mean(cls, values: ArrayLike, p: int) -> "Estimate":
+        """Estimate (E|x|^p)^(1/p) from independent draws of |x|, one per path.
+
+        The standard error is that of the mean of the p-th powers, by the delta method:
+        d(m^(1/p)) = m^(1/p - 1) / p dm.
+
+        Examples
+        --------
+        >>> Estimate.of_power_mean([3.0, 4.0, 5.0], 1)
+        Estimate(value=4.0, standard_error=0.5773502691896258, n=3)
+        >>> Estimate.of_power_mean([3.0, 4.0], 2).value ** 2
+        12.5
+        """
+        powers = np.asarray(values, dtype=np.float64) ** p
+        n = len(powers)
+        mean = float(powers.mean())
+        value = mean ** (1 / p)
+        spread = float(powers.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+        return cls(value, spread * value / (p * mean) if mean else 0.0, n)
 
     @property
     def interval(self) -> tuple[float, float]:

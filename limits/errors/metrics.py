@@ -1,6 +1,5 @@
 """Distances between a network and its limit: path by path, and in law."""
 
-import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
+from limits.checks import check_choice, check_finite, check_power, is_number
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
 from limits.trajectory import Trajectory
@@ -23,11 +23,12 @@ __all__ = [
 ]
 
 Functional = Callable[[Tensor], Tensor]
+ErrorTime = Literal["terminal", "uniform"]
 _TIME_TOLERANCE = 1e-9
 
 
 def strong_error(
-    a: Trajectory, b: Trajectory, *, p: int = 2, time: Literal["terminal", "uniform"] = "terminal"
+    a: Trajectory, b: Trajectory, *, p: int = 2, time: ErrorTime = "terminal"
 ) -> Estimate:
     """Estimate the strong error (E|a - b|^p)^(1/p) of two trajectories on the same paths.
 
@@ -64,24 +65,15 @@ def strong_error(
     32
     """
     errors = path_errors(a, b, p=p, time=time)
-    powers = errors**p
-    n = len(powers)
-    mean = float(powers.mean())
-    spread = float(powers.std()) / n**0.5 if n > 1 else float("nan")
-    value = mean ** (1 / p)
-    # The delta method: d(m^(1/p)) = m^(1/p - 1) / p dm.
-    error = spread * value / (p * mean) if mean > 0 else 0.0
-    return Estimate(value, error, n)
+    return Estimate.of_power_mean(errors.detach().cpu().numpy(), p)
 
 
 def path_errors(
-    a: Trajectory, b: Trajectory, *, p: int = 2, time: Literal["terminal", "uniform"] = "terminal"
+    a: Trajectory, b: Trajectory, *, p: int = 2, time: ErrorTime = "terminal"
 ) -> Tensor:
     """Return the error of every path, (mean over inputs |a - b|^p)^(1/p), shape ``(path,)``."""
-    if p not in (1, 2):
-        raise LimitsError(f"p must be 1 or 2, found {p!r}.")
-    if time not in ("terminal", "uniform"):
-        raise LimitsError(f'time must be "terminal" or "uniform", found {time!r}.')
+    check_power(p)
+    check_choice(time, "time", ErrorTime)
     _check_comparable(a, b)
     if time == "terminal":
         distance = _distance(a.terminal, b.terminal)
@@ -161,11 +153,7 @@ def functional_values(functional: Functional, states: State) -> Tensor:
             f"functional must map (path, input, width) to (path, input) = {tuple(wanted)}, found "
             f"{found}. Reduce the last axis only, for example lambda h: h.norm(dim=-1)."
         )
-    if not bool(torch.isfinite(values).all()):
-        raise NonFiniteStateError(
-            f"functional is NaN or infinite in {int((~torch.isfinite(values)).sum())} of "
-            f"{values.numel()} places. Use a functional that is finite on these states."
-        )
+    check_finite(values, "functional", "Use a functional that is finite on these states.")
     return values.double().mean(dim=1)
 
 
@@ -179,8 +167,7 @@ def check_functional(functional: object) -> None:
 
 
 def _check_weak(a: object, b: object, functional: object) -> None:
-    number = isinstance(b, int | float) and not isinstance(b, bool) and math.isfinite(b)
-    if not isinstance(a, Trajectory) or not (number or isinstance(b, Trajectory)):
+    if not isinstance(a, Trajectory) or not (is_number(b) or isinstance(b, Trajectory)):
         raise ShapeError(
             f"weak_error compares a trajectory with a trajectory or a finite number, found "
             f"{type(a).__name__} and {b if isinstance(b, float) else type(b).__name__}. Pass what "

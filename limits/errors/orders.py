@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from torch import Tensor
 
-from limits.checks import check_seed
+from limits._typing import Array
+from limits.checks import check_power, check_seed
 from limits.estimates import Order
-from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
+from limits.exceptions import NonFiniteStateError, ShapeError
 
 __all__ = ["fit_order", "fit_weak_order"]
 
 _RESAMPLES = 2000
 _MOST_GROUPS = 1000
-
-Array = NDArray[np.float64]
 
 
 def fit_order(
@@ -59,8 +58,7 @@ def fit_order(
     >>> print(fit_order(errors, depths=(8, 16, 32), seed=0))
     order 1.000 [1.000, 1.000], L = 8-32
     """
-    if p not in (1, 2):
-        raise LimitsError(f"p must be 1 or 2, found {p!r}.")
+    check_power(p)
     errors = _checked(path_errors, depths)
     if (errors < 0).any():
         raise NonFiniteStateError(

@@ -8,10 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from limits._typing import State
-from limits.checks import check_choice
+from limits.checks import check_choice, check_power, is_count
 from limits.closed_forms import linear_nested_strong_error, linear_strong_error
 from limits.equations import DepthLimit
-from limits.errors.metrics import Functional
+from limits.errors.metrics import Functional, check_functional
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.resnet import ResNet
 from limits.solvers import ClosedForm
@@ -84,7 +84,7 @@ def exact_errors(plan: Plan, states: State) -> NDArray[np.float64] | None:
 def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     """Return the ladder of depths if an order can be fitted on it."""
     ladder = tuple(depths) if isinstance(depths, Sequence) else (depths,)
-    valid = all(isinstance(d, int) and not isinstance(d, bool) and d > 0 for d in ladder)
+    valid = all(map(is_count, ladder))
     if not valid or len(ladder) < 3 or list(ladder) != sorted(set(ladder)):
         raise ShapeError(
             f"depths must be at least three increasing positive integers, found {ladder}. Use for "
@@ -96,16 +96,12 @@ def checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
 def check_error(plan: Plan) -> None:
     """Raise unless error, functional and norm fit together."""
     check_choice(plan.error, "error", ErrorKind)
-    if plan.functional is not None and not callable(plan.functional):
-        raise LimitsError(
-            f"functional must be callable, found {plan.functional!r}. Use for example "
-            "functional=lambda h: h.norm(dim=-1)."
-        )
+    if plan.functional is not None:
+        check_functional(plan.functional)
     if (plan.functional is None) == (plan.error == "weak"):
         raise LimitsError(
             f"error={plan.error!r} with functional={plan.functional!r}: a weak error needs a "
             'functional, and only a weak error takes one. Use for example error="weak", '
             "functional=lambda h: h.norm(dim=-1)."
         )
-    if plan.p not in (1, 2):
-        raise LimitsError(f"p must be 1 or 2, found {plan.p!r}.")
+    check_power(plan.p)

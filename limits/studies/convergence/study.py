@@ -222,7 +222,7 @@ def _assemble(
         ]
     else:
         order = fit_order(errors, depths=plan.depths, p=p, seed=sample.seed)
-        estimates = [_power_mean(row, p) for row in errors]
+        estimates = [Estimate.of_power_mean(row, p) for row in errors]
     return ConvergenceStudy(
         depths=plan.depths,
         errors=tuple(estimates),
@@ -241,14 +241,6 @@ def _assemble(
         width=sample.width,
         n_inputs=states.shape[1],
     )
-
-
-def _power_mean(row: np.ndarray, p: int) -> Estimate:
-    powers = row**p
-    mean = float(powers.mean())
-    value = mean ** (1 / p)
-    spread = float(powers.std(ddof=1)) / math.sqrt(len(row))
-    return Estimate(value, spread * value / (p * mean) if mean else 0.0, len(row))
 
 
 def _default_input(sample: WeightSample) -> Tensor:
