@@ -7,7 +7,6 @@ on the weights at the output.
 """
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["relu_log_mean"]
@@ -75,6 +74,8 @@ def _rectified_energy(width: int) -> tuple[NDArray[np.float64], NDArray[np.float
     step = min(0.1, width**-0.5)
     logarithms = np.arange(-80.0, np.log(2 * width + 200), step)
     active = np.arange(1, width + 1)[:, None]
+    import scipy
+
     density = scipy.stats.chi2.pdf(np.exp(logarithms), active) * np.exp(logarithms)
     weights = scipy.stats.binom.pmf(active[:, 0], width, 0.5) @ density * step
     kept = weights > _NEGLIGIBLE

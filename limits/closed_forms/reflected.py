@@ -6,7 +6,6 @@ is tau = c L^-beta, a standard deviation of the weights other than one included 
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr
 
 from limits.closed_forms.independent import linear_second_moment, relu_second_moment
 
@@ -44,6 +43,8 @@ def post_relu_ratio(states: ArrayLike, scale: ArrayLike) -> NDArray[np.float64]:
     a = h / np.linalg.norm(h, axis=-1, keepdims=True) / deviation
     # The gain over a^2 by itself: nothing is lost where tau^2 is below the rounding of 1.
     density = np.exp(-(a**2) / 2) / np.sqrt(2 * np.pi)
+    from scipy.special import ndtr
+
     gain = ndtr(a) + a * density - a**2 * ndtr(-a)
     return 1 + tau**2 * gain.mean(axis=-1)
 

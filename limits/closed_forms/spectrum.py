@@ -4,7 +4,6 @@ import math
 from typing import Any
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["linear_product_edge", "linear_product_edge_limit"]
@@ -87,6 +86,8 @@ def _edge(depth: float, squared: float) -> tuple[float, float]:
         growth = math.log1p(squared * (1 + v)) + math.log1p(squared * v)
         psi = v * (1 + squared * (1 + v))
         return math.log1p(1 / psi) + depth * growth
+
+    import scipy
 
     found: Any = scipy.optimize.minimize_scalar(value, bounds=(-50, 50), options={"xatol": 1e-9})
     least, x = float(found.fun), float(found.x)

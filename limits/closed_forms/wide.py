@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = ["relu_correlation"]
@@ -41,6 +40,8 @@ def relu_correlation(time: ArrayLike, initial: float) -> NDArray[np.float64]:
         return (kernel - c) / 2
 
     grid = np.unique(np.append(times, 0.0))
+    import scipy
+
     solution = scipy.integrate.solve_ivp(
         rate, (0.0, max(grid[-1], 1e-12)), [initial], t_eval=grid, rtol=1e-10, atol=1e-12
     )

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
-from torchsde import BaseBrownian
 
 from limits.checks import check_count
 from limits.equations.noise import NoiseSample
 from limits.exceptions import LimitsError, ShapeError, SolverError
+
+if TYPE_CHECKING:
+    from torchsde import BaseBrownian
 
 __all__ = ["ForeignSDE", "from_torchsde"]
 
@@ -168,7 +170,7 @@ def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0
 
 
 def foreign_steps(
-    equation: ForeignSDE, noise: NoiseSample | BaseBrownian, steps: int
+    equation: ForeignSDE, noise: "NoiseSample | BaseBrownian", steps: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
     """Yield (t, dt, dB) of every step, dB of shape ``(path, channel)``.
 

@@ -4,6 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -20,8 +21,10 @@ from limits.checks import (
 from limits.exceptions import DepthMismatchError
 from limits.parallel import shares
 from limits.paths.sources import IndependentSource
-from limits.paths.torchsde_noise import GridBrownian
 from limits.randomness import BLOCK, Stream
+
+if TYPE_CHECKING:
+    from limits.paths.torchsde_noise import GridBrownian
 
 __all__ = ["NoiseSample"]
 
@@ -151,10 +154,12 @@ class NoiseSample:
                     yield total
                     total, count = None, 0
 
-    def as_torchsde(self, *, n_inputs: int = 1, unit: TimeUnit = "time") -> GridBrownian:
+    def as_torchsde(self, *, n_inputs: int = 1, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the noise for ``torchsde.sdeint(..., bm=...)``, channels ``input * width``."""
         check_count(n_inputs, "n_inputs")
         check_choice(unit, "unit", TimeUnit)
+        from limits.paths.torchsde_noise import GridBrownian
+
         return GridBrownian(
             [self.source(number) for number in range(n_inputs)],
             depth=self.depth,

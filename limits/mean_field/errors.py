@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import scipy
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
@@ -214,6 +213,8 @@ def _model(constants: Floats, parts: tuple[Floats, Floats], kind: Addition) -> F
 def _fit(errors: Floats, parts: tuple[Floats, Floats], kind: Addition, start: Floats) -> Floats:
     def distances(logs: Floats) -> Floats:
         return np.log(_model(np.exp(logs), parts, kind)) - np.log(errors)
+
+    import scipy
 
     return scipy.optimize.least_squares(distances, start, bounds=(-12, 5)).x
 

@@ -19,11 +19,11 @@ from limits.paths.lazy.draw import LazyDraw, LazySource
 from limits.paths.reading import Reading, coupled_layers
 from limits.paths.sources import Source
 from limits.paths.stacking import stacked_increments
-from limits.paths.torchsde_noise import GridBrownian
 from limits.randomness import BLOCK
 
 if TYPE_CHECKING:
     from limits.paths.base import WeightPath
+    from limits.paths.torchsde_noise import GridBrownian
 
 __all__ = ["WeightSample"]
 
@@ -254,6 +254,8 @@ class WeightSample:
                 f"torchsde needs a Brownian motion, and {self.path.label} weights are none. Use "
                 "BrownianPath, or limit.sample(...).as_torchsde() for a limit in law."
             )
+        from limits.paths.torchsde_noise import GridBrownian
+
         return GridBrownian(
             [self.source],
             depth=self.depth,

@@ -1,10 +1,10 @@
 """Our own batched Euler-Maruyama scheme."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torchsde import BaseBrownian
 
 from limits._typing import Keep, State
 from limits.equations import DepthLimit, Driver, NoiseSample
@@ -18,6 +18,9 @@ from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.preparation import constant, prepare
 from limits.trajectory import Trajectory, join_paths
+
+if TYPE_CHECKING:
+    from torchsde import BaseBrownian
 
 __all__ = ["EulerMaruyama"]
 
@@ -60,7 +63,7 @@ class EulerMaruyama:
         self,
         limit: DepthLimit | ForeignSDE,
         h0: Tensor,
-        sample: Driver | BaseBrownian,
+        sample: "Driver | BaseBrownian",
         *,
         keep: Keep = "terminal",
     ) -> Trajectory:

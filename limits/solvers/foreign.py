@@ -1,11 +1,10 @@
 """Euler-Maruyama for problems that users wrote for torchsde."""
 
 import hashlib
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from torchsde import BaseBrownian
 
 from limits._typing import Keep
 from limits.checks import check_choice, check_finite, is_count
@@ -13,6 +12,9 @@ from limits.equations.foreign import ForeignSDE, foreign_steps
 from limits.equations.noise import NoiseSample
 from limits.exceptions import CouplingError, NonFiniteStateError, ShapeError, SolverError
 from limits.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from torchsde import BaseBrownian
 
 __all__ = ["solve_foreign"]
 
@@ -43,6 +45,8 @@ def solve_foreign(
     ShapeError, NonFiniteStateError
         If `y0` does not fit, or the solution overflows.
     """
+    from torchsde import BaseBrownian
+
     check_choice(keep, "keep", Keep)
     if isinstance(noise, NoiseSample):
         noise = noise if steps is None else noise.at_depth(steps)
@@ -78,7 +82,7 @@ def solve_foreign(
     return Trajectory.of(draw, torch.stack(kept))
 
 
-def _tag_of(motion: BaseBrownian, equation: ForeignSDE) -> str:
+def _tag_of(motion: "BaseBrownian", equation: ForeignSDE) -> str:
     """Name a Brownian motion by its total increment: objects have no name, and addresses recur."""
     total = torch.as_tensor(motion(equation.start, equation.stop)).double().cpu().contiguous()
     return f"torchsde-{hashlib.sha256(total.numpy().tobytes()).hexdigest()[:8]}"

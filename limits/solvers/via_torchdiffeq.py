@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import torch
-import torchdiffeq
 from torch import Tensor
 
 from limits._typing import Keep
@@ -145,6 +144,8 @@ class TorchDiffEq:
         self, vector_field: VectorField | DriftField, states: Tensor, times: Tensor
     ) -> Tensor:
         """Return the states at `times`, shape ``(time, path, input, width)``."""
+        import torchdiffeq
+
         if self.method in get_args(FixedStep):
             return torch.as_tensor(
                 torchdiffeq.odeint(vector_field, states, times, method=self.method)

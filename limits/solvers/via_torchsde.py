@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torchsde
 from torch import Tensor
 
 from limits._typing import Keep
@@ -73,6 +72,8 @@ class TorchSDE:
             else driver.as_torchsde(n_inputs=states.shape[1], unit="layer")
         )
         nodes = range(driver.depth + 1) if keep == "all" else (0, driver.depth)
+        import torchsde
+
         solution: object = torchsde.sdeint(
             limit.as_torchsde(driver, unit="layer"),
             limit.pack(states, driver.n_paths),

@@ -8,11 +8,12 @@ from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
-
-import xarray
+from typing import TYPE_CHECKING, Any, Protocol
 
 from limits.sweeps.grid import Coordinate
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = [
     "PACKAGE",
@@ -40,7 +41,7 @@ class Experiment(Protocol):
 
     __name__: str
     axes: Callable[[Any], Mapping[str, Sequence[Coordinate]]]
-    task: Callable[..., xarray.Dataset]
+    task: "Callable[..., Dataset]"
 
 
 def experiment_name(experiment: Experiment) -> str:

@@ -1,17 +1,18 @@
 """One labelled dataset out of those of the tasks."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import xarray
+from typing import TYPE_CHECKING, Any
 
 from limits.exceptions import ExperimentError
 from limits.sweeps.grid import Coordinate, Task
 
+if TYPE_CHECKING:
+    from xarray import Dataset
+
 __all__ = ["join", "labelled"]
 
 
-def labelled(dataset: object, task: Task, experiment: str) -> xarray.Dataset:
+def labelled(dataset: object, task: Task, experiment: str) -> "Dataset":
     """Return a task's dataset with its own coordinates as leading dimensions of size one.
 
     Raises
@@ -19,7 +20,9 @@ def labelled(dataset: object, task: Task, experiment: str) -> xarray.Dataset:
     ExperimentError
         If the task returned something else, or uses the name of an axis for something else.
     """
-    if not isinstance(dataset, xarray.Dataset):
+    from xarray import Dataset
+
+    if not isinstance(dataset, Dataset):
         raise ExperimentError(
             f"task {task.label!r} of {experiment} returned {type(dataset).__name__}. Return an "
             "xarray.Dataset."
@@ -35,9 +38,7 @@ def labelled(dataset: object, task: Task, experiment: str) -> xarray.Dataset:
     return known.expand_dims({name: [value] for name, value in task.coordinates.items()})
 
 
-def join(
-    axes: Mapping[str, Sequence[Coordinate]], results: Sequence[xarray.Dataset]
-) -> xarray.Dataset:
+def join(axes: Mapping[str, Sequence[Coordinate]], results: "Sequence[Dataset]") -> "Dataset":
     """Return one dataset with the axes in front, from the tasks' datasets in grid order.
 
     Raises
@@ -45,6 +46,8 @@ def join(
     ExperimentError
         If the datasets do not fit together.
     """
+    import xarray
+
     if not axes:
         return results[0]
     _check_kinds(results)
@@ -67,7 +70,7 @@ def join(
     return joined.assign_coords({name: list(values) for name, values in axes.items()})
 
 
-def _check_kinds(results: Sequence[xarray.Dataset]) -> None:
+def _check_kinds(results: "Sequence[Dataset]") -> None:
     """Raise if a variable is text in one task and a number in another."""
     kinds: dict[str, dict[bool, int]] = {}
     for number, dataset in enumerate(results):
@@ -81,7 +84,7 @@ def _check_kinds(results: Sequence[xarray.Dataset]) -> None:
             )
 
 
-def _nested(results: Sequence[xarray.Dataset], sizes: Sequence[int]) -> list[Any]:
+def _nested(results: "Sequence[Dataset]", sizes: Sequence[int]) -> list[Any]:
     if len(sizes) == 1:
         return list(results)
     step = len(results) // sizes[0]

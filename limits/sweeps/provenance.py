@@ -11,9 +11,6 @@ from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
-import numpy as np
-import torch
-
 from limits.exceptions import ExperimentError
 
 __all__ = ["code_version", "config_as_json", "environment", "library_version", "processor"]
@@ -96,6 +93,9 @@ def config_as_json(config: object) -> str:
 
 def _plain(value: object) -> object:
     """Return a value in full as something that JSON can hold."""
+    import numpy as np
+    import torch
+
     if isinstance(value, np.ndarray | np.generic | torch.Tensor):
         return value.tolist()
     if isinstance(value, Path | torch.dtype | torch.device):

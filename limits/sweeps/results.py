@@ -1,9 +1,7 @@
 """Where the results of a run go while it lasts: into memory or into a folder."""
 
 from collections.abc import Sequence
-from typing import Protocol
-
-import xarray
+from typing import TYPE_CHECKING, Protocol
 
 from limits.exceptions import StoreError
 from limits.sweeps.folder import RunFolder
@@ -11,6 +9,9 @@ from limits.sweeps.grid import Task
 from limits.sweeps.manifest import EarlierRun
 from limits.sweeps.store import dataset_of
 from limits.sweeps.work import Outcome
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["FolderResults", "MemoryResults", "Results"]
 
@@ -26,7 +27,7 @@ class Results(Protocol):
         """Write down that something else happened to a task."""
         ...
 
-    def dataset(self, task: Task) -> xarray.Dataset:
+    def dataset(self, task: Task) -> "Dataset":
         """Return the dataset of a finished task."""
         ...
 
@@ -52,7 +53,7 @@ class MemoryResults:
     def note(self, event: str, task: Task, **details: object) -> None:
         """Do nothing: nobody can read it later."""
 
-    def dataset(self, task: Task) -> xarray.Dataset:
+    def dataset(self, task: Task) -> "Dataset":
         """Return the dataset of a finished task."""
         return dataset_of(self._outcomes[task.key].payload, task.label)
 
@@ -93,7 +94,7 @@ class FolderResults:
         """Write down that something else happened to a task."""
         self._folder.write(event, task=task.key, label=task.label, **details)
 
-    def dataset(self, task: Task) -> xarray.Dataset:
+    def dataset(self, task: Task) -> "Dataset":
         """Return the dataset of a finished task."""
         return dataset_of(self._folder.payload(task), task.label)
 

@@ -3,12 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray
-
-from limits._typing import Progress
 from limits.exceptions import ExperimentError
 from limits.sweeps.experiment import Experiment, experiment_name
 from limits.sweeps.folder import RunFolder
@@ -19,6 +15,11 @@ from limits.sweeps.provenance import config_as_json
 from limits.sweeps.results import FolderResults, MemoryResults, Results
 from limits.sweeps.scheduling import Submitter, run_here, run_jobs
 from limits.sweeps.work import Job, Outcome, jobs_of
+
+if TYPE_CHECKING:
+    from xarray import Dataset
+
+    from limits._typing import Progress
 
 __all__ = ["Notify", "run"]
 
@@ -41,9 +42,9 @@ def run(
     executor: Submitter | None = None,
     fresh: bool = False,
     keep: str | Path | None = None,
-    progress: Progress | None = None,
+    progress: "Progress | None" = None,
     notify: Notify | None = None,
-) -> xarray.Dataset:
+) -> "Dataset":
     """Run every task of an experiment and return one dataset with the axes in front.
 
     Numbers do not depend on the executor, the order of the tasks or how often the run was
@@ -119,7 +120,7 @@ class _Sweep:
 
     total: int
     results: Results
-    progress: Progress
+    progress: "Progress"
     notify: Notify
     failures: list[str] = field(default_factory=list)
     _done: int = 0
@@ -194,7 +195,9 @@ def _joined(
     grid: Sequence[Task],
     results: Results,
     manifest: Mapping[str, Any],
-) -> xarray.Dataset:
+) -> "Dataset":
+    import numpy as np
+
     provenance = {name: manifest[name] for name in _RECORDED if name in manifest}
     provenance["cpu"] = "; ".join(sorted(results.cpus()))
     provenance["seconds_per_task"] = np.array([results.seconds(task) for task in grid])

@@ -6,11 +6,13 @@ import os
 import shutil
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
-import xarray
-
 from limits.exceptions import StoreError
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = [
     "dataset_bytes",
@@ -61,7 +63,7 @@ def write_bytes(path: str | Path, payload: bytes) -> None:
             aside.unlink(missing_ok=True)
 
 
-def save_dataset(dataset: xarray.Dataset, path: str | Path) -> None:
+def save_dataset(dataset: "Dataset", path: str | Path) -> None:
     """Write a dataset as one netCDF-4 file, whole or not at all.
 
     Parameters
@@ -79,7 +81,7 @@ def save_dataset(dataset: xarray.Dataset, path: str | Path) -> None:
     write_bytes(path, dataset_bytes(dataset))
 
 
-def dataset_bytes(dataset: xarray.Dataset) -> bytes:
+def dataset_bytes(dataset: "Dataset") -> bytes:
     """Return a dataset as the bytes of one netCDF-4 file, made in memory.
 
     Raises
@@ -97,7 +99,7 @@ def dataset_bytes(dataset: xarray.Dataset) -> bytes:
         ) from error
 
 
-def load_dataset(path: str | Path) -> xarray.Dataset:
+def load_dataset(path: str | Path) -> "Dataset":
     """Read a netCDF-4 file into memory; the file is closed when this returns.
 
     Parameters
@@ -122,7 +124,7 @@ def load_dataset(path: str | Path) -> xarray.Dataset:
     return dataset_of(payload, path)
 
 
-def dataset_of(payload: bytes, path: str | Path) -> xarray.Dataset:
+def dataset_of(payload: bytes, path: str | Path) -> "Dataset":
     """Return the dataset in the bytes of a netCDF-4 file; `path` is for messages."""
     if not payload.startswith(_SIGNATURE):
         raise StoreError(
@@ -134,6 +136,8 @@ def dataset_of(payload: bytes, path: str | Path) -> xarray.Dataset:
         with _ONE_AT_A_TIME:
             # Encodings of one file, such as the length of its texts, would cut those of others
             # that are joined to it.
+            import xarray
+
             return xarray.load_dataset(payload, engine=_ENGINE).drop_encoding()
     except Exception as error:
         raise StoreError(
@@ -237,5 +241,5 @@ def _remedy(error: OSError) -> str:
     return "Choose a folder that you may write to."
 
 
-def _names(dataset: xarray.Dataset) -> str:
+def _names(dataset: "Dataset") -> str:
     return ", ".join(str(name) for name in dataset.variables) or "(none)"

@@ -15,13 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from time import perf_counter
 from types import ModuleType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-import xarray
-from threadpoolctl import ThreadpoolController
-
-from limits._typing import Progress
 from limits.exceptions import ExperimentError, LimitsError
 from limits.sweeps.experiment import (
     Experiment,
@@ -34,9 +29,15 @@ from limits.sweeps.joining import labelled
 from limits.sweeps.provenance import code_version, processor
 from limits.sweeps.store import dataset_bytes
 
+if TYPE_CHECKING:
+    from threadpoolctl import ThreadpoolController
+    from xarray import Dataset
+
+    from limits._typing import Progress
+
 __all__ = ["Job", "LocalJob", "Outcome", "SentJob", "execute", "jobs_of", "one_thread", "reporting"]
 
-_REPORT: ContextVar[Progress | None] = ContextVar("report", default=None)
+_REPORT: ContextVar["Progress | None"] = ContextVar("report", default=None)
 
 
 class Job(Protocol):
@@ -191,7 +192,7 @@ def execute(job: Job) -> Outcome:
 
 
 @contextmanager
-def reporting(progress: Progress | None) -> Iterator[None]:
+def reporting(progress: "Progress | None") -> Iterator[None]:
     """Hand tasks that are executed inside the block a callback to report with."""
     token = _REPORT.set(progress)
     try:
@@ -203,6 +204,9 @@ def reporting(progress: Progress | None) -> Iterator[None]:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Give this process its threads back after tasks have run in it."""
+    import torch
+    from threadpoolctl import ThreadpoolController
+
     threads = torch.get_num_threads()
     try:
         with ThreadpoolController().limit(limits=1):
@@ -211,7 +215,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _compute(job: Job) -> xarray.Dataset:
+def _compute(job: Job) -> "Dataset":
+    import torch
+
     experiment, config = job.resolve()
     torch.set_num_threads(1)
     _thread_pools(len(sys.modules)).limit(limits=1)
@@ -227,12 +233,14 @@ _code_here = lru_cache(maxsize=8)(code_version)
 
 
 @lru_cache(maxsize=1)
-def _thread_pools(_modules: int) -> ThreadpoolController:
+def _thread_pools(_modules: int) -> "ThreadpoolController":
     """Return the libraries that have threads of their own, looked for again after imports."""
+    from threadpoolctl import ThreadpoolController
+
     return ThreadpoolController()
 
 
-def _checked(progress: Progress) -> Progress:
+def _checked(progress: "Progress") -> "Progress":
     def checked(done: float, total: float, label: str) -> None:
         if not (math.isfinite(done) and math.isfinite(total)):
             raise ExperimentError(

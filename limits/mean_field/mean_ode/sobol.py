@@ -1,7 +1,6 @@
 """Quasi-Monte Carlo sets of particles, mirrored in v."""
 
 import numpy as np
-import scipy
 import torch
 from torch import Tensor
 
@@ -43,6 +42,8 @@ def scrambled_particles(
     >>> bool((u[:, :32] == u[:, 32:]).all() and (v[:, :32] == -v[:, 32:]).all())
     True
     """
+    import scipy
+
     words = torch.randint(0, 2**31, (8,), generator=stream.generator(number))
     rng = np.random.default_rng(words.tolist())
     # scipy before 1.15 knows the generator by this name only.

@@ -1,14 +1,16 @@
 """The result of a convergence study, and its file format."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import xarray as xr
 from numpy.typing import NDArray
 
 from limits.estimates import Estimate, Order
 from limits.exceptions import StoreError
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["ConvergenceStudy", "ErrorKind"]
 
@@ -69,7 +71,7 @@ class ConvergenceStudy:
     width: int
     n_inputs: int
 
-    def to_dataset(self) -> xr.Dataset:
+    def to_dataset(self) -> "Dataset":
         """Return everything as a Dataset with named axes, ready for a netCDF file."""
         attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
         attrs.update({name: getattr(self, name) for name in _NUMBERS})
@@ -89,10 +91,12 @@ class ConvergenceStudy:
         }  # fmt: skip
         if self.closed_form is not None:
             variables["closed_form"] = ("depth", self.closed_form)
-        return xr.Dataset(variables, coords={"depth": list(self.depths)}, attrs=attrs)
+        from xarray import Dataset
+
+        return Dataset(variables, coords={"depth": list(self.depths)}, attrs=attrs)
 
     @classmethod
-    def from_dataset(cls, dataset: xr.Dataset) -> "ConvergenceStudy":
+    def from_dataset(cls, dataset: "Dataset") -> "ConvergenceStudy":
         """Read back what `to_dataset` wrote.
 
         Raises
@@ -100,7 +104,9 @@ class ConvergenceStudy:
         StoreError
             If the dataset lacks something that a study has.
         """
-        if not isinstance(dataset, xr.Dataset):
+        from xarray import Dataset
+
+        if not isinstance(dataset, Dataset):
             raise StoreError(
                 f"a study is read from an xarray.Dataset, found {type(dataset).__name__}. Pass "
                 "what to_dataset returned."
@@ -144,7 +150,7 @@ class ConvergenceStudy:
         )
 
 
-def _integer(dataset: xr.Dataset, name: str) -> int:
+def _integer(dataset: "Dataset", name: str) -> int:
     try:
         return int(dataset.attrs[name])
     except (TypeError, ValueError) as error:

@@ -2,9 +2,10 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-import xarray as xr
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["DepthLevel", "InfiniteDepthExpectation"]
 
@@ -105,7 +106,7 @@ class InfiniteDepthExpectation:
             f"{self.evaluations:.2g} layer evaluations"
         )
 
-    def to_dataset(self) -> xr.Dataset:
+    def to_dataset(self) -> "Dataset":
         """Return everything as a Dataset with named axes, ready for a netCDF file."""
         attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
         attrs.update(width=self.width, n_inputs=self.n_inputs, tolerance=self.tolerance)
@@ -117,4 +118,6 @@ class InfiniteDepthExpectation:
         }
         numbers = {name: getattr(self, name) for name in ("value", "standard_error", "bias")}
         coords = {"depth": [level.depth for level in self.levels]}
-        return xr.Dataset({**variables, **numbers}, coords=coords, attrs=attrs)
+        from xarray import Dataset
+
+        return Dataset({**variables, **numbers}, coords=coords, attrs=attrs)

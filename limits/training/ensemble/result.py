@@ -1,13 +1,16 @@
 """What the training of an ensemble returns."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray as xr
 from torch import Tensor
 
 from limits.exceptions import LimitsError, NonFiniteStateError
 from limits.paths import TrainedPath, WeightPath
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["Configuration", "TrainedEnsemble"]
 
@@ -102,11 +105,13 @@ class TrainedEnsemble:
             )
         return TrainedPath(self.weights[configuration], index=index)
 
-    def to_dataset(self) -> xr.Dataset:
+    def to_dataset(self) -> "Dataset":
         """Return losses, accuracies and divergences with named axes; -1 means no divergence."""
+        from xarray import Dataset
+
         chosen = self.configurations
         steps = [-1 if step is None else step for step in self.diverged_at]
-        return xr.Dataset(
+        return Dataset(
             {
                 "loss": (("configuration", "step"), self.losses.numpy()),
                 "accuracy": ("configuration", self.accuracy.numpy()),

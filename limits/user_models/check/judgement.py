@@ -2,14 +2,16 @@
 
 import math
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy
-import xarray
 from numpy.typing import NDArray
 
 from limits._typing import Regime
 from limits.user_models.check.vocabulary import Direction, Likeness
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["MARGIN", "Growth", "Judgement", "judge", "kind_of", "slopes", "stream_factor"]
 
@@ -53,6 +55,8 @@ class Growth:
         mean, n = float(np.mean(values)), len(values)
         if n < 2 or not np.isfinite(values).all():
             return cls(mean, -math.inf, math.inf)
+        import scipy
+
         half = float(
             scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
         )
@@ -125,7 +129,7 @@ def slopes(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[
         return _log_slopes(np.log(values), counts)
 
 
-def judge(data: xarray.Dataset, direction: Direction) -> Judgement:
+def judge(data: "Dataset", direction: Direction) -> Judgement:
     """Judge one moment of a depth check.
 
     Parameters
@@ -165,7 +169,7 @@ def judge(data: xarray.Dataset, direction: Direction) -> Judgement:
     return judged
 
 
-def stream_factor(data: xarray.Dataset) -> float | None:
+def stream_factor(data: "Dataset") -> float | None:
     """Return what is left of the deepest stream without branches, None unless depth changes it.
 
     As in h -> sqrt(1/2) (h + f(h)): the sum of branches then says nothing about the stream.
@@ -193,7 +197,7 @@ def _by_norm(
     return Judgement(direction, None, found, f"{reason}; {more}")
 
 
-def _bounded(data: xarray.Dataset, norm: NDArray[np.float64], counts: NDArray[np.float64]) -> bool:
+def _bounded(data: "Dataset", norm: NDArray[np.float64], counts: NDArray[np.float64]) -> bool:
     """Say whether norms stay flat since h_L - h_0 is not the sum of the branches."""
     moved, added = (float(data[name][-1].mean()) for name in ("stream_change", "change"))
     return moved < _SAME * added and float(_log_slopes(norm, counts).mean()) <= MARGIN
@@ -204,7 +208,7 @@ def _log_slopes(logs: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArr
     return np.einsum("d,ds->s", x, logs) / (x**2).sum()
 
 
-def _thin(data: xarray.Dataset, change: NDArray[np.float64], direction: Direction) -> str:
+def _thin(data: "Dataset", change: NDArray[np.float64], direction: Direction) -> str:
     """Say why there cannot be a verdict, or return an empty string."""
     counts = data["branches"].to_numpy()
     if len(counts) < _FEWEST_DEPTHS or counts[-1] < _SMALLEST_RANGE * counts[0]:
@@ -247,7 +251,7 @@ def _contraction(norm: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
     return ""
 
 
-def _linear_growth(data: xarray.Dataset, counts: NDArray[np.float64]) -> Growth:
+def _linear_growth(data: "Dataset", counts: NDArray[np.float64]) -> Growth:
     """Return what branches add up to while the stream is frozen, with critical exponent >= 1/2."""
     coherence = slopes(data["frozen_sum"].to_numpy(), counts)
     size = slopes(data["frozen_size"].to_numpy(), counts)

@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray
 from torch import nn
 
 from limits.checks import check_count, check_counts, check_progress, check_seed
@@ -18,6 +18,9 @@ from limits.user_models.check.probes import Measurement, Probe, check_determinis
 from limits.user_models.check.result import DepthCheck
 from limits.user_models.check.training_steps import MakeStep, own_random_numbers, train
 from limits.user_models.weights.across_layers import weights_across_layers
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["depth_check"]
 
@@ -196,7 +199,9 @@ def _dataset(
     betas: Sequence[float],
     records: dict[tuple[int, int], _Record],
     probes: dict[int, Probe],
-) -> xarray.Dataset:
+) -> "Dataset":
+    from xarray import Dataset
+
     n_phases = len(next(iter(records.values())).readings)
     phases = ["initial", "trained"][:n_phases]
     longest = max(probe.n_blocks for probe in probes.values()) + 1
@@ -225,7 +230,7 @@ def _dataset(
         variables["feature_change"] = ("depth", "seed"), changes
     variables["branches"] = ("depth",), np.array([probes[depth].n_blocks for depth in depths])
     coords = {"phase": phases, "depth": list(depths), "seed": np.arange(n_seeds)}
-    return xarray.Dataset(variables, coords=coords | ({"beta": list(betas)} if betas else {}))
+    return Dataset(variables, coords=coords | ({"beta": list(betas)} if betas else {}))
 
 
 def _is_integral(depth: object) -> bool:

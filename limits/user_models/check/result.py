@@ -3,9 +3,9 @@
 import json
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
-import xarray
 
 from limits._typing import Regime
 from limits.user_models.check.judgement import (
@@ -18,6 +18,9 @@ from limits.user_models.check.judgement import (
 )
 from limits.user_models.check.recommendation import Recommendation, recommend
 from limits.user_models.check.vocabulary import Direction, Likeness, Phase
+
+if TYPE_CHECKING:
+    from xarray import Dataset
 
 __all__ = ["DepthCheck"]
 
@@ -35,14 +38,14 @@ class DepthCheck:
         else is computed from it, so that a stored check is a check.
     """
 
-    dataset: xarray.Dataset
+    dataset: "Dataset"
 
-    def to_dataset(self) -> xarray.Dataset:
+    def to_dataset(self) -> "Dataset":
         """Return the numbers."""
         return self.dataset
 
     @classmethod
-    def from_dataset(cls, dataset: xarray.Dataset) -> "DepthCheck":
+    def from_dataset(cls, dataset: "Dataset") -> "DepthCheck":
         """Read back what `to_dataset` wrote."""
         return cls(dataset)
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from limits.exceptions import DTypeError, ShapeError, StoreError
@@ -124,6 +122,9 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise StoreError(f"there is no file {path}. Pass a .safetensors, .pt or .pth file.")
     if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
         try:
             return load_file(path)
         except (SafetensorError, OSError) as error:
