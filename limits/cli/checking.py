@@ -11,10 +11,7 @@ from rich.text import Text
 from limits.cli.console import output_console, progress_reports
 from limits.cli.targets import load_target
 from limits.exceptions import LimitsError
-from limits.reports.checkpoints import read_checkpoints
-from limits.reports.depth_check import check_figure, check_html, check_json, check_report
 from limits.sweeps import write_bytes
-from limits.user_models import depth_check
 
 __all__ = ["check", "check_weights"]
 
@@ -71,6 +68,9 @@ def check(
     ] = False,
 ) -> int:
     """Say what depth does to your network: identity, limit, explosion or contraction."""
+    from limits.reports.depth_check import check_figure, check_html, check_json, check_report
+    from limits.user_models import depth_check
+
     _check_writable(figure, json, html)
     make_model = _function(factory, "factory")
     batch = None if inputs is None else load_target(inputs, what="inputs")
@@ -122,6 +122,8 @@ def check_weights(
     json: Annotated[Path | None, tyro.conf.arg(help="Write the numbers.")] = None,
 ) -> int:
     """Say how regular trained weights are across layers, and how they scale with depth."""
+    from limits.reports.checkpoints import read_checkpoints
+
     if not files:
         raise LimitsError("no checkpoint was given. Pass a .safetensors or .pt file.")
     _check_writable(json)

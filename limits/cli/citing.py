@@ -5,7 +5,7 @@ from typing import Annotated
 import tyro
 
 from limits.cli.console import output_console
-from limits.cli.discovery import known_names, load, matching_names
+from limits.cli.discovery import citation_of, known_names, matching_names
 from limits.sweeps.provenance import library_version
 
 __all__ = ["cite"]
@@ -24,6 +24,6 @@ def cite(
         f"The limits authors. limits: deep residual networks and their infinite-depth limits, "
         f"version {library_version()}. Python package resnet-limits."
     )
-    citations = dict.fromkeys([software, *(load(each).CITATION.strip() for each in names)])
+    citations = dict.fromkeys([software, *(citation_of(each) for each in names)])
     output_console().print("\n\n".join(citations), soft_wrap=True, markup=False)
     return 0

@@ -4,14 +4,14 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.text import Text
 
-from limits._typing import Progress
-from limits.sweeps.runner import Notify
+if TYPE_CHECKING:
+    from limits._typing import Progress
+    from limits.sweeps.runner import Notify
 
 __all__ = ["error_console", "output_console", "print_error", "progress_reports"]
 
@@ -35,7 +35,7 @@ def print_error(message: object) -> None:
 
 
 @contextmanager
-def progress_reports(name: str, *, quiet: bool = False) -> Iterator[tuple[Progress, Notify]]:
+def progress_reports(name: str, *, quiet: bool = False) -> Iterator["tuple[Progress, Notify]"]:
     """Give callbacks that show how far a run is, and sentences about what went wrong.
 
     On a terminal progress is a bar with the rate and the time left; in a log file, one line per
@@ -52,6 +52,9 @@ def progress_reports(name: str, *, quiet: bool = False) -> Iterator[tuple[Progre
     if not console.is_terminal:
         yield _line_per_task(console, name), notify
         return
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -90,7 +93,7 @@ def _nothing(done: float, total: float, label: str) -> None:
     pass
 
 
-def _line_per_task(console: Console, name: str) -> Progress:
+def _line_per_task(console: Console, name: str) -> "Progress":
     started = perf_counter()
     printed = -1
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from limits.estimates import Verdict
 
-__all__ = ["RunnableExperiment", "describe", "known_names", "load", "matching_names"]
+__all__ = ["RunnableExperiment", "citation_of", "describe", "known_names", "load", "matching_names"]
 
 _PACKAGE = PACKAGE
 _CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
@@ -94,9 +94,31 @@ def load(name: str) -> RunnableExperiment:
 
 def describe(name: str) -> str:
     """Return the first line of an experiment's docstring, without importing it."""
-    source = _files()[name].read_text(encoding="utf-8")
-    docstring = ast.get_docstring(ast.parse(source)) or ""
+    docstring = ast.get_docstring(_parsed(_files()[name])) or ""
     return docstring.partition("\n")[0]
+
+
+def citation_of(name: str) -> str:
+    """Return what an experiment cites, without importing it where its source says so plainly."""
+    found = _written_citation(_files()[name])
+    return (load(name).CITATION if found is None else found).strip()
+
+
+def _written_citation(file: Path) -> str | None:
+    """Return the text of ``CITATION``, written in a file or in the sibling it imports it from."""
+    for node in _parsed(file).body:
+        if isinstance(node, ast.ImportFrom) and "CITATION" in {each.name for each in node.names}:
+            sibling = file.with_name(f"{(node.module or '').rpartition('.')[2]}.py")
+            return _written_citation(sibling) if sibling.is_file() else None
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "CITATION":
+            value = node.value
+            is_text = isinstance(value, ast.Constant) and isinstance(value.value, str)
+            return ast.literal_eval(value) if is_text else None
+    return None
+
+
+def _parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def _files() -> dict[str, Path]:

@@ -12,7 +12,6 @@ from limits.cli.exporting import export
 from limits.cli.indexing import figures
 from limits.cli.interrupts import Terminated, terminable
 from limits.cli.listing import list_experiments
-from limits.cli.running import run
 from limits.cli.settings import RunRequest
 from limits.cli.showing import show
 from limits.cli.watching import status
@@ -72,7 +71,9 @@ def _dispatch(arguments: list[str]) -> int:
         return 0
     # The flags of `run` depend on the experiment, so it reads its own arguments.
     if arguments[:1] == ["run"]:
-        return run(arguments[1:])
+        from limits.cli.running import run_experiments
+
+        return run_experiments(arguments[1:])
     commands = {
         "run": RunRequest,
         "list": list_experiments,

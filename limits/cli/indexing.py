@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.text import Text
@@ -12,8 +12,10 @@ from limits.cli.console import output_console
 from limits.cli.discovery import RunnableExperiment, describe, known_names, load
 from limits.cli.settings import DEFAULT_SCALE
 from limits.exceptions import StoreError
-from limits.reports.figure_index import FigureEntry, figure_index
 from limits.sweeps import load_dataset, write_bytes
+
+if TYPE_CHECKING:
+    from limits.reports.figure_index import FigureEntry
 
 __all__ = ["figures", "index_of"]
 
@@ -25,6 +27,8 @@ def figures(
     ] = Path("figures"),
 ) -> int:
     """Write README.md beside the figures: figure, command, minutes, claim and verdict."""
+    from limits.reports.figure_index import figure_index
+
     entries = index_of(out)
     file = out / "README.md"
     write_bytes(file, figure_index(entries).encode())
@@ -36,7 +40,7 @@ def figures(
     return 1 if failed else 0
 
 
-def index_of(out: Path) -> list[FigureEntry]:
+def index_of(out: Path) -> "list[FigureEntry]":
     """Return an entry for every file of numbers, in the order of their names.
 
     Raises
@@ -53,7 +57,9 @@ def index_of(out: Path) -> list[FigureEntry]:
     return [_entry(file) for file in files]
 
 
-def _entry(file: Path) -> FigureEntry:
+def _entry(file: Path) -> "FigureEntry":
+    from limits.reports.figure_index import FigureEntry
+
     dataset = load_dataset(file)
     name = str(dataset.attrs.get("experiment", ""))
     if name not in known_names():

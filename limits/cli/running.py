@@ -24,15 +24,14 @@ from limits.cli.settings import (
 from limits.cli.watching import duration
 from limits.exceptions import LimitsError
 from limits.reports.tables import verdict_table
-from limits.sweeps import load_dataset, prepare_folder, save_dataset, scale_name
-from limits.sweeps import run as run_tasks
+from limits.sweeps import load_dataset, prepare_folder, run, save_dataset, scale_name
 from limits.sweeps.executors import executor_for
 from limits.sweeps.places import place_of
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
-__all__ = ["run"]
+__all__ = ["run_experiments"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +56,7 @@ class _Outcome:
         return not self.problem and self.passed == self.judged
 
 
-def run(arguments: Sequence[str]) -> int:
+def run_experiments(arguments: Sequence[str]) -> int:
     """Run what the arguments after ``limits run`` ask for.
 
     Returns
@@ -150,7 +149,7 @@ def _compute(
         output_console().print(Text(sentence), soft_wrap=True)
     try:
         with progress_reports(name, quiet=settings.quiet) as (progress, notify):
-            dataset = run_tasks(
+            dataset = run(
                 experiment,
                 config,
                 seed=settings.seed,

@@ -7,7 +7,6 @@ import tyro
 
 from limits.cli.console import output_console, print_error
 from limits.cli.discovery import known_names, load
-from limits.reports.tables import provenance_table, variable_table, verdict_table
 from limits.sweeps import load_dataset
 
 if TYPE_CHECKING:
@@ -24,6 +23,8 @@ def show(
     ],
 ) -> int:
     """Show where a result file comes from, what it holds and what it proves."""
+    from limits.reports.tables import provenance_table, variable_table
+
     dataset = load_dataset(file)
     console = output_console()
     console.print(provenance_table(dataset))
@@ -40,6 +41,8 @@ def _show_verdicts(dataset: "Dataset") -> None:
             markup=False,
         )
         return
+    from limits.reports.tables import verdict_table
+
     # A file of an older version may lack whatever today's check reads.
     try:
         verdicts = load(name).check(dataset)
