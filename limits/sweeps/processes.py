@@ -24,6 +24,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ProcessWorkers", "ReportingFuture", "WorkerDiedError"]
 
+# What tasks use, imported by the server once for all workers; `limits` alone would load nothing.
+_LOADED_ONCE = [
+    "limits.studies", "limits.mean_field", "limits.training", "limits.user_models", "xarray",
+    "threadpoolctl",
+]  # fmt: skip
+
 _SECONDS_BETWEEN_REPORTS = 0.2
 _SECONDS_TO_END = 5
 
@@ -206,7 +212,7 @@ def _context() -> "SpawnContext | ForkServerContext":
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["limits"])
+    context.set_forkserver_preload(_LOADED_ONCE)
     return context
 
 
