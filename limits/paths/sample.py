@@ -29,8 +29,7 @@ __all__ = ["WeightSample"]
 
 _MATRIX_ENTRIES = 2**18
 _CHUNK_BYTES = 2**25
-_SMALL_LAZY_ENTRIES = 2**15
-_SMALL_DENSE_ENTRIES = 2**17
+_SMALL_LAZY_ENTRIES, _SMALL_DENSE_ENTRIES = 2**15, 2**17
 _ENTRIES_OF_A_CALL = 200
 """Entries of a matrix that take as long as to begin its product."""
 
@@ -287,8 +286,7 @@ class WeightSample:
         Returns
         -------
         Tensor
-            Shape ``(path, width, width)`` for a number, ``(time, path, width, width)`` for a
-            one-dimensional tensor.
+            Shape ``(path, width, width)``; ``time`` comes first for a one-dimensional tensor.
 
         Raises
         ------

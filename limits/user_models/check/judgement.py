@@ -57,9 +57,8 @@ class Growth:
             return cls(mean, -math.inf, math.inf)
         import scipy
 
-        half = float(
-            scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n)
-        )
+        quantile = scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)
+        half = float(quantile * np.std(values, ddof=1) / math.sqrt(n))
         return cls(mean, mean - half, mean + half)
 
     @property
