@@ -37,6 +37,7 @@ class LabelledData:
 
     Examples
     --------
+    >>> import torch
     >>> x, y = torch.zeros(4, 3), torch.tensor([0, 1, 0, 1])
     >>> LabelledData(x, y, x[:2], y[:2], n_classes=2)
     LabelledData('data': 4 training and 2 test inputs, 3 features, 2 classes)
