@@ -73,7 +73,7 @@ def check(
 
     _check_writable(figure, json, html)
     make_model = _function(factory, "factory")
-    batch = None if inputs is None else load_target(inputs, what="inputs")
+    batch: Any = None if inputs is None else load_target(inputs, what="inputs")
     if callable(batch):
         batch = batch()
     stepper = None if make_step is None else _function(make_step, "make_step")
