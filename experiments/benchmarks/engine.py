@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.benchmarks import _expectations, _paths, _sde
 from limits.experiments.benchmarks._contest import Contest, peaks, rounds
+from limits.plots import ORANGE
 
 CITATION = (
     "Peers: torchsde (Li, Wong, Chen, Duvenaud, AISTATS 2020), diffrax (Kidger, PhD thesis, "
@@ -204,7 +205,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             ax.plot(values, np.full_like(values, height), "o", markerfacecolor="none", color="0.3")
             ax.plot(np.median(values), height, "|", markersize=14, markeredgewidth=2, color="black")
             bar = float(part["bar"])
-            ax.plot([bar, bar], [height - 0.4, height + 0.4], "--", color="#d95f02")
+            ax.plot([bar, bar], [height - 0.4, height + 0.4], "--", color=ORANGE)
             text = _seconds(part)
             ax.annotate(text, (1.01, height), xycoords=("axes fraction", "data"), va="center")
         ax.set_xscale("log")

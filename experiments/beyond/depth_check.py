@@ -19,6 +19,7 @@ from torch import nn
 
 import limits
 from limits.experiments.beyond._networks import NETWORKS
+from limits.plots import BLUE, ORANGE
 
 CITATION = (
     "Marion, Fermanian, Biau, Vert: Scaling ResNets in the large-depth regime. "
@@ -182,7 +183,7 @@ def draw(dataset: xr.Dataset) -> Figure:
     return figure
 
 
-_LOOKS = {"as it is": ("#d95f02", "s"), "fixed": ("#08306b", "o")}
+_LOOKS = {"as it is": (ORANGE, "s"), "fixed": (BLUE, "o")}
 
 
 def _growth(ax: Axes, at: xr.Dataset, name: str, growth: str, direction: str) -> None:

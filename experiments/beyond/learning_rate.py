@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.plots import COLOURS
 
 CITATION = (
     "Yang, Yu, Zhu, Hayou: Tensor Programs VI: Feature learning in infinite-depth neural networks. "
@@ -131,7 +132,7 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def _panel(ax: Axes, losses: xr.DataArray) -> None:
     depths = [int(depth) for depth in losses["depth"]]
-    styles = zip(("#08306b", "#d95f02", "#1b9e77", "#8c6bb1"), "os^D", strict=True)
+    styles = zip(COLOURS, "os^D", strict=True)
     for depth, (colour, marker) in zip(depths, styles, strict=False):
         at = losses.sel(depth=depth).transpose("rate", "draw")
         middle = np.exp(np.log(at).mean("draw", skipna=False))

@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.plots import BLUE, DASHED, ORANGE
 
 CITATION = (
     "Marion, Fermanian, Biau, Vert: Scaling ResNets in the large-depth regime. "
@@ -203,7 +204,7 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 def _draw_orders(ax: Axes, dataset: xr.Dataset) -> None:
     rough, young = np.linspace(0, 0.5, 50), np.linspace(0.5, 1, 50)
-    dashed = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
+    dashed = DASHED
     ax.plot(rough, 0.5 - rough, label=r"theory: $\frac{1}{2}-H$, $\frac{1}{2}$, $2H-1$", **dashed)
     ax.plot(young, 2 * young - 1, **dashed)
     ax.plot(
@@ -213,8 +214,8 @@ def _draw_orders(ax: Axes, dataset: xr.Dataset) -> None:
     ax.plot([0.5], [0.5], marker="o", markersize=9, markerfacecolor="none", color="black")
     depths = dataset.attrs["depths"]
     span = f"L = {min(depths)}-{max(depths)}"
-    _points(ax, dataset["order"], "#08306b", "o", f"network, {span}")
-    _points(ax, dataset["corrected_order"], "#d95f02", "s", f"corrected network, {span}")
+    _points(ax, dataset["order"], BLUE, "o", f"network, {span}")
+    _points(ax, dataset["corrected_order"], ORANGE, "s", f"corrected network, {span}")
     ax.annotate("Itô", (0.5, 0.5), (0.37, 0.56), fontsize=7.5)
     ax.set(xlim=(0, 1), ylim=(-0.05, 1.35), xlabel="Hurst index $H$ of the weights")
     ax.set_ylabel("strong order $p$  (error $\\sim L^{-p}$)")
@@ -228,7 +229,7 @@ def _draw_borders(ax: Axes, dataset: xr.Dataset) -> None:
         grid, np.maximum(grid, 0.5), color="black", linestyle=(0, (4, 2)), linewidth=1.1,
         label=r"theory: $\beta^*=\max(H,\frac{1}{2})$",
     )  # fmt: skip
-    _points(ax, dataset["critical"], "#08306b", "o", "measured zero of growth")
+    _points(ax, dataset["critical"], BLUE, "o", "measured zero of growth")
     ax.text(0.05, 0.86, "identity", fontsize=8, color="0.35")
     ax.text(0.7, 0.44, "explosion", fontsize=8, color="0.35")
     ax.set(xlim=(0, 1), ylim=(0.35, 1.1), xlabel="Hurst index $H$ of the weights")

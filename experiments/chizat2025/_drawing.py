@@ -6,8 +6,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
-DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
-
 
 def plain_axes(ax: Axes, positions: Iterable[float] | None = None, *, powers: bool = False) -> None:
     """Label both axes plainly: x at the positions, y at 1, 2, 5, 10 and so on.

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -14,11 +13,6 @@ CITATION = (
     "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
     "arXiv:2509.10167 (2025)."
 )
-DASHED: dict[str, Any] = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
-DOTTED: dict[str, Any] = {"color": "0.35", "linestyle": (0, (1, 1.4)), "linewidth": 1.3}
-COLOURS = ("#08306b", "#d95f02", "#1b9e77", "#8c6bb1")
-MARKERS = ("o", "s", "^", "D")
-
 
 # The published X and Y are not known, and constants depend on them: over the first 24 draws L
 # times the bias after ten steps is 0.135 to 0.254, median 0.19. This draw's loss stays within

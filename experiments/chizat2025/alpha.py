@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.chizat2025 import _problem
 from limits.experiments.chizat2025._problem import CITATION as CITATION
-from limits.experiments.chizat2025._problem import COLOURS, DASHED, MARKERS
+from limits.plots import COLOURS, DASHED, MARKERS
 
 # RMS change of U after 50 steps at D = 10: alpha from, to, smallest, largest.
 CHANGES = ((0.0, 0.3, 1.9, 2.7), (0.99, 1.01, 2.6, 3.3), (2.9, 3.1, 0.95, 1.25), (9.5, 10.5, 0.28, 0.43))  # fmt: skip # noqa: E501

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.chizat2025._drawing import DASHED, plain_axes
+from limits.experiments.chizat2025._drawing import plain_axes
+from limits.plots import BLUE, DASHED, ORANGE
 
 CITATION = (
     "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
@@ -234,8 +235,8 @@ def _draw_errors(ax: Axes, dataset: xr.Dataset) -> None:
         f"outputs after training\norder {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]"
     )
     for values, colour, marker, text in (
-        (outputs, "#08306b", "o", label),
-        (curves, "#d95f02", "s", "loss curve, largest\nrelative distance"),
+        (outputs, BLUE, "o", label),
+        (curves, ORANGE, "s", "loss curve, largest\nrelative distance"),
     ):
         root = (values**2).mean(axis=1) ** 0.5
         half = 1.96 * (values**2).std(axis=1, ddof=1) / values.shape[1] ** 0.5 / (2 * root)

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.chizat2025 import _example as example
-from limits.experiments.chizat2025._drawing import DASHED, plain_axes
+from limits.experiments.chizat2025._drawing import plain_axes
 from limits.experiments.chizat2025._example import CITATION as CITATION
+from limits.plots import BLUE, DASHED, ORANGE
 
 SCANS = ("outputs", "depth", "size", "dimension")
 SETTINGS = ("steps", "dimension", "deep", "bias_dimension", "per_dimension", "n_paths", "n_draws")
@@ -222,10 +223,9 @@ def _draw_outputs(ax: Axes, dataset: xr.Dataset) -> None:
     steps = np.arange(len(part["step"]))
     nets = part["output"].to_numpy()
     aside = np.linspace(-0.15, 0.15, nets.shape[1])
-    ax.plot(
-        (steps[:, None] + aside).ravel(), nets.ravel(), "o", markersize=2, color="#d95f02",
-        alpha=0.7, linestyle="none", label=f"{nets.shape[1]} networks",
-    )  # fmt: skip
+    look = {"markersize": 2, "color": ORANGE, "alpha": 0.7, "linestyle": "none"}
+    x, label = (steps[:, None] + aside).ravel(), f"{nets.shape[1]} networks"
+    ax.plot(x, nets.ravel(), "o", label=label, **look)
     ax.plot(steps, part["limit"], label="limit", marker="_", markersize=13, **DASHED)
     ax.set(xlabel="gradient step $k$", ylabel="output $f_k$", xticks=steps)
     ax.set_title("$x=1.5$, $y=1$")
@@ -236,9 +236,9 @@ def _draw_scan(ax: Axes, dataset: xr.Dataset, scan: str, part: str, order: float
     value, error, _ = slope(dataset, scan, part)
     names = {"all": "networks", "bias": "mean error", "embedding": "$L,M=\\infty$"}
     fitted = f"{names[part]}, slope\n{value:.3f} ± {1.96 * error:.3f}"
-    looks = [(part, "#08306b", "o", fitted)]
+    looks = [(part, BLUE, "o", fitted)]
     if part != "all":
-        looks.append(("all", "#d95f02", "s", "RMS error" if part == "bias" else names["all"]))
+        looks.append(("all", ORANGE, "s", "RMS error" if part == "bias" else names["all"]))
     for name, colour, marker, label in looks:
         x, y, spread = curve(dataset, scan, name)
         ax.errorbar(

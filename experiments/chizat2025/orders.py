@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.chizat2025 import _problem
 from limits.experiments.chizat2025._problem import CITATION as CITATION
-from limits.experiments.chizat2025._problem import COLOURS, DASHED, MARKERS
+from limits.plots import COLOURS, DASHED, MARKERS
 
 # Steps, margin of the slope -1/2 of the fluctuation.
 MARGINS = {0: 0.02, 1: 0.03, 10: 0.03}

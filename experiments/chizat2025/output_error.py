@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.chizat2025 import _problem
 from limits.experiments.chizat2025._problem import CITATION as CITATION
-from limits.experiments.chizat2025._problem import COLOURS, DOTTED, MARKERS
+from limits.plots import COLOURS, DOTTED, MARKERS
 
 GRID = (1, 3, 6, 12, 24, 46, 87, 166, 316)
 # Read off the published plots at k = 100 with an error of 1-2 %; rows start at L or M = 3.

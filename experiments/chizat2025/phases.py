@@ -16,7 +16,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.chizat2025._drawing import DASHED
+from limits.plots import BLUE, DASHED, GREEN, ORANGE
 
 CITATION = (
     "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
@@ -26,7 +26,7 @@ CITATION = (
 PHASES = ("vanishing", "complete", "lazy", "random", "explosive")
 NUMBERS = ("feature_movement", "weight_movement", "output_fluctuation")
 # From light to dark in the order of r.
-_SHADES = ("#f1eef6", "#1b9e77", "#bdc9e1", "#d95f02", "#4d004b")
+_SHADES = ("#f1eef6", GREEN, "#bdc9e1", ORANGE, "#4d004b")
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,8 @@ def _draw_map(ax: Axes, dataset: xr.Dataset) -> None:
 
 def _draw_movement(ax: Axes, dataset: xr.Dataset) -> None:
     for name, colour, marker, label in (
-        ("feature_movement", "#08306b", "o", r"features $u\cdot h$"),
-        ("weight_movement", "#d95f02", "s", r"backward $v\cdot b$"),
+        ("feature_movement", BLUE, "o", r"features $u\cdot h$"),
+        ("weight_movement", ORANGE, "s", r"backward $v\cdot b$"),
     ):
         alpha, values = _steady(dataset, name)
         ax.plot(
@@ -184,12 +184,12 @@ def _draw_fluctuation(ax: Axes, dataset: xr.Dataset) -> None:
     values = dataset["output_fluctuation"].transpose("size", "scale").to_numpy()
     scaled = dataset["scale"].to_numpy() * dataset["size"].to_numpy()[:, None] ** 0.5
     ax.plot(
-        scaled.ravel(), values.ravel(), "o", color="#08306b", markersize=2.2, alpha=0.6,
+        scaled.ravel(), values.ravel(), "o", color=BLUE, markersize=2.2, alpha=0.6,
         linestyle="none", label=f"all {len(scaled)} sizes",
     )  # fmt: skip
     line = np.logspace(np.log10(scaled.min()), np.log10(scaled.max()), 50)
     ax.plot(line, _constant(dataset) * line, label="slope 1", **DASHED)
-    ax.axhspan(0.3, 3, color="#d95f02", alpha=0.15, linewidth=0)
+    ax.axhspan(0.3, 3, color=ORANGE, alpha=0.15, linewidth=0)
     ax.text(scaled.min() * 1.5, 0.9, "random", fontsize=7, va="center")
     ax.set(xscale="log", yscale="log", xlabel=r"$r\,\sqrt{LM}$")
     ax.set_title("std of $h_L$ / RMS of $h_0$")

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.chizat2025 import _problem
 from limits.experiments.chizat2025._problem import CITATION as CITATION
-from limits.experiments.chizat2025._problem import COLOURS, DASHED
+from limits.plots import COLOURS, DASHED
 
 # What the published reference is away from the limit by its own noise, at k = 0 and after.
 LARGEST = {0: 0.0026, 1: 0.002, 10: 0.002, 100: 0.002}

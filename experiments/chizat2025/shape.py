@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.chizat2025 import _example as example
-from limits.experiments.chizat2025._drawing import DASHED, plain_axes
+from limits.experiments.chizat2025._drawing import plain_axes
 from limits.experiments.chizat2025._example import CITATION as CITATION
+from limits.plots import BLUE, DASHED
 
 _RESAMPLES = 1000
 
@@ -184,7 +185,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             low, high = np.nanpercentile(values[1:], [2.5, 97.5], axis=0)
             ax.errorbar(
                 budgets, values[0], yerr=np.clip([values[0] - low, high - values[0]], 0, None),
-                color="#08306b", marker="o", capsize=2, linewidth=0.9,
+                color=BLUE, marker="o", capsize=2, linewidth=0.9,
                 label=f"measured, slope\n{exponent[0]:.3f} [{exponent[1]:.3f}, {exponent[2]:.3f}]",
             )  # fmt: skip
             centre = np.exp(np.log(values[0]).mean() - power * np.log(budgets).mean())

@@ -15,6 +15,7 @@ from matplotlib.ticker import NullLocator, ScalarFormatter
 import limits
 from limits.experiments.marion2025._held import HeldSmoothPath
 from limits.experiments.marion2025._ratios import Ratios, measured
+from limits.plots import BLUE, ORANGE
 
 DEPTHS = (10, 120, 230, 340, 450, 560, 670, 780, 890, 1000)
 LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -23,7 +24,7 @@ SYMBOLS = {
     "output": r"$|h_L-h_0|\,/\,|h_0|$",
     "gradient": r"$|p_0-p_L|\,/\,|p_L|,\ \ p_k=\partial\mathcal{L}/\partial h_k$",
 }
-_LOOKS = {"gaussian": ("#08306b", "o"), "uniform": ("#d95f02", "s"), "smooth": ("#08306b", "o")}
+_LOOKS = {"gaussian": (BLUE, "o"), "uniform": (ORANGE, "s"), "smooth": (BLUE, "o")}
 _PART = {"gaussian": 256, "uniform": 64, "smooth": 16}
 _FRACTIONS = {0.25: r"\frac{1}{4}", 0.5: r"\frac{1}{2}"}
 _DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 4}

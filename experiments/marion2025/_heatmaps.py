@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.marion2025._published import variance
+from limits.plots import ORANGE
 
 _MAP = "cividis"
 _THEORY = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.3}
@@ -128,7 +129,7 @@ def _draw_generators(figure: Figure, row: Any, dataset: xr.Dataset, scale: Norma
     _bar(figure, mesh, row[1], scale)
     ax, hurst = row[2], part["hurst"].to_numpy()
     ax.plot(
-        hurst, part["published_variance"], color="#d95f02", marker="s", markersize=3,
+        hurst, part["published_variance"], color=ORANGE, marker="s", markersize=3,
         label="published",
     )  # fmt: skip
     ax.axhline(1, label="exact", **_THEORY)

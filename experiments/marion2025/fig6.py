@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.marion2025._ratios import CITATION as CITATION
+from limits.plots import BLUE, ORANGE
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ SCALES = {
     "paper": Config(),
 }
 _SHOWN = 3
-_COLOURS = ("#08306b", "#d95f02", "0.55")
+_COLOURS = (BLUE, ORANGE, "0.55")
 
 
 def axes(config: Config) -> Mapping[str, Sequence[float]]:
@@ -94,7 +95,7 @@ def _draw_variation(ax: plt.Axes, dataset: xr.Dataset) -> None:
         value = dataset["variation"].sel(hurst=hurst, statistic="value")
         ax.plot(length, length ** (2 * hurst), color="black", linestyle=(0, (4, 2)), linewidth=0.9)
         ax.plot(
-            length, value, color="#08306b", marker=marker, linestyle="none", markersize=3,
+            length, value, color=BLUE, marker=marker, linestyle="none", markersize=3,
             markerfacecolor="white", label=f"$H={hurst:g}$",
         )  # fmt: skip
     ax.plot([], [], color="black", linestyle=(0, (4, 2)), linewidth=0.9, label="$h^{2H}$")

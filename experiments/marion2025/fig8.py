@@ -15,6 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.plots import BLUE, ORANGE
 
 CITATION = (
     "Marion, Fermanian, Biau, Vert: Scaling ResNets in the large-depth regime. "
@@ -159,7 +160,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             lower = figure.add_subplot(grid[1, column])
             _draw_weight(upper, part, CASES[case], first=column == 0)
             lower.plot(
-                dataset["layer"], part["weight"].sel(stage="change"), color="#d95f02", linewidth=0.9
+                dataset["layer"], part["weight"].sel(stage="change"), color=ORANGE, linewidth=0.9
             )
             lower.set_xlabel("layer $k$")
             lower.ticklabel_format(axis="y", style="sci", scilimits=(-1, 1))
@@ -179,11 +180,11 @@ def draw(dataset: xr.Dataset) -> Figure:
 def _draw_weight(ax: Axes, part: xr.Dataset, case: Case, *, first: bool) -> None:
     layers, width = part["layer"], 0.6 if not case.smooth else 1.4
     ax.plot(layers, part["weight"].sel(stage="before"), color="0.65", linewidth=width)
-    ax.plot(layers, part["weight"].sel(stage="after"), color="#08306b", linewidth=width * 0.8)
+    ax.plot(layers, part["weight"].sel(stage="after"), color=BLUE, linewidth=width * 0.8)
     ax.set_title(f"{case.title}\ntest accuracy {float(part['accuracy']):.2f}", fontsize=8.5)
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.22 * (high - low))
-    for text, colour, y in (("before training", "0.5", 0.97), ("after training", "#08306b", 0.89)):
+    for text, colour, y in (("before training", "0.5", 0.97), ("after training", BLUE, 0.89)):
         ax.text(0.03, y, text, color=colour, fontsize=7, va="top", transform=ax.transAxes)
     if first:
         ax.set_ylabel("weight $(V_k)_{ij}$")
@@ -192,8 +193,8 @@ def _draw_weight(ax: Axes, part: xr.Dataset, case: Case, *, first: bool) -> None
 def _draw_regularity(ax: Axes, dataset: xr.Dataset) -> None:
     looks = {
         "before": ("0.5", "o", "before"),
-        "after": ("#08306b", "s", "after"),
-        "change": ("#d95f02", "^", "change"),
+        "after": (BLUE, "s", "after"),
+        "change": (ORANGE, "^", "change"),
     }
     for shift, (stage, (colour, marker, label)) in zip(
         (-0.22, 0, 0.22), looks.items(), strict=True

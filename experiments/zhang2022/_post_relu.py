@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 import limits
+from limits.plots import BLUE, GREEN, ORANGE, PURPLE
 
 CITATION = (
     "Zhang, Yu, Yi, Chen, Liu: Stabilize deep ResNet with a sharp scaling factor tau. "
@@ -25,12 +26,11 @@ class Look:
 
 
 LOOKS = {
-    1.0: Look(r"$\tau=L^{-1}$", "#8c6bb1", "D"),
-    0.5: Look(r"$\tau=L^{-1/2}$", "#08306b", "o"),
-    0.4: Look(r"$\tau=L^{-0.4}$", "#1b9e77", "^"),
-    0.25: Look(r"$\tau=L^{-1/4}$", "#d95f02", "s"),
+    1.0: Look(r"$\tau=L^{-1}$", PURPLE, "D"),
+    0.5: Look(r"$\tau=L^{-1/2}$", BLUE, "o"),
+    0.4: Look(r"$\tau=L^{-0.4}$", GREEN, "^"),
+    0.25: Look(r"$\tau=L^{-1/4}$", ORANGE, "s"),
 }
-DASHED = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.1}
 
 
 def network(beta: float, coefficient: float = 1.0) -> limits.ResNet:

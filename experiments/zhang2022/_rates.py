@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from limits.plots import BLUE, GREEN, ORANGE
+
 
 @dataclass(frozen=True)
 class Case:
@@ -24,9 +26,9 @@ class Case:
 
 
 CASES = {
-    "half": Case(0.5, r"$\tau=L^{-1/2}$", "#08306b", "o"),
-    "one": Case(1.0, r"$\tau=1/L$", "#1b9e77", "^"),
-    "quarter": Case(0.25, r"$\tau=L^{-1/4}$", "#d95f02", "s"),
+    "half": Case(0.5, r"$\tau=L^{-1/2}$", BLUE, "o"),
+    "one": Case(1.0, r"$\tau=1/L$", GREEN, "^"),
+    "quarter": Case(0.25, r"$\tau=L^{-1/4}$", ORANGE, "s"),
     "feed-forward": Case(None, "feed-forward", "0.5", "D"),
 }
 

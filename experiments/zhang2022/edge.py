@@ -12,12 +12,13 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.zhang2022._post_relu import CITATION as CITATION
-from limits.experiments.zhang2022._post_relu import DASHED, LOOKS, Look
+from limits.experiments.zhang2022._post_relu import LOOKS, Look
+from limits.plots import BLUE, DASHED, GREEN, PURPLE
 
 SCALED = {
-    "T=1/4": (0.5, 0.5, Look(r"$T=\frac{1}{4}$", "#8c6bb1", "D")),
-    "T=1": (0.5, 1.0, Look(r"$T=1$", "#08306b", "o")),
-    "T=4": (0.5, 2.0, Look(r"$T=4$", "#1b9e77", "^")),
+    "T=1/4": (0.5, 0.5, Look(r"$T=\frac{1}{4}$", PURPLE, "D")),
+    "T=1": (0.5, 1.0, Look(r"$T=1$", BLUE, "o")),
+    "T=4": (0.5, 2.0, Look(r"$T=4$", GREEN, "^")),
 }
 """tau^2 L = T fixed: exponent, coefficient and look."""
 CASES = SCALED | {

@@ -13,10 +13,11 @@ from scipy.stats import norm
 
 import limits
 from limits.experiments.zhang2022._post_relu import CITATION as CITATION
-from limits.experiments.zhang2022._post_relu import DASHED, inputs, network
+from limits.experiments.zhang2022._post_relu import inputs, network
+from limits.plots import BLUE, DASHED, ORANGE
 
 _ENTRIES = 2**15
-_COLOURS = ("#d95f02", "#08306b")
+_COLOURS = (ORANGE, BLUE)
 _MARKERS = ("s", "o")
 
 

@@ -23,6 +23,7 @@ from limits.experiments.zhang2022._errors import (
     published_verdicts,
     span,
 )
+from limits.plots import BLUE, ORANGE
 
 CITATION = (
     "Zhang, Yu, Yi, Chen, Liu: Stabilize deep ResNet with a sharp scaling factor tau. "
@@ -30,7 +31,7 @@ CITATION = (
     "He, Zhang, Ren, Sun: Deep residual learning for image recognition. CVPR 2016."
 )
 
-LOOKS = {"plain": ("#d95f02", "s", r"$\tau=1$"), "tau": ("#08306b", "o", r"$\tau=L^{-1/2}$")}
+LOOKS = {"plain": (ORANGE, "s", r"$\tau=1$"), "tau": (BLUE, "o", r"$\tau=L^{-1/2}$")}
 TITLES = {"batch": "batch normalisation", "none": "no normalisation, $\\tau$ trained"}
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.zhang2022._passes import QUANTITIES, both_ways
 from limits.experiments.zhang2022._post_relu import CITATION as CITATION
-from limits.experiments.zhang2022._post_relu import DASHED, LOOKS, inputs, network
+from limits.experiments.zhang2022._post_relu import LOOKS, inputs, network
 
 HEAVY = 0.3
 """Variance of a log above which the mean itself is carried by draws too rare to be seen."""
@@ -154,7 +154,7 @@ def _draw_states(ax: Axes, part: xr.Dataset, beta: float) -> None:
     grid = np.geomspace(depths[0], depths[-1], 100)
     ax.fill_between(grid, *log_bounds(grid, beta), color=look.colour, alpha=0.22, linewidth=0)
     for bound in log_bounds(grid, beta):
-        ax.plot(grid, bound, **{**DASHED, "color": look.colour, "linewidth": 0.8})
+        ax.plot(grid, bound, **{**limits.plots.DASHED, "color": look.colour, "linewidth": 0.8})
     heavy = mean_logs(part, "output")[2] >= HEAVY
     for chosen, face in ((~heavy, look.colour), (heavy, "white")):
         ax.plot(
@@ -171,7 +171,7 @@ def _draw_gradients(ax: Axes, part: xr.Dataset, beta: float) -> None:
         linewidth=0.9, label=look.title,
     )  # fmt: skip
     states = mean_logs(part, "output")[0]
-    ax.plot(depths, states, **{**DASHED, "color": look.colour, "linewidth": 0.9})
+    ax.plot(depths, states, **{**limits.plots.DASHED, "color": look.colour, "linewidth": 0.9})
 
 
 def _legend(figure: Figure, left: Axes, right: Axes) -> None:
@@ -179,7 +179,7 @@ def _legend(figure: Figure, left: Axes, right: Axes) -> None:
     extra = [
         left.fill_between([], [], [], color="0.5", alpha=0.3, linewidth=0),
         left.plot([], [], linestyle="none", marker="o", color="0.3", markerfacecolor="white")[0],
-        right.plot([], [], **{**DASHED, "color": "0.3"})[0],
+        right.plot([], [], **{**limits.plots.DASHED, "color": "0.3"})[0],
     ]
     names = [
         r"left: bounds $L\log(1+\frac{1}{2}\tau^2)$, $L\log(1+\tau^2)$",

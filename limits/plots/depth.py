@@ -10,14 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from limits.plots.look import COLOURS, MARKERS, PAGE, style
+from limits.plots.look import PAGE, style
+from limits.plots.palette import COLOURS, DASHED, MARKERS
 from limits.user_models import DepthCheck
 from limits.user_models.check.vocabulary import MEANINGS
 
 __all__ = ["depth_page"]
 
 _HEIGHT = 5.6
-_DASHED: Any = {"linestyle": (0, (4, 2)), "linewidth": 1.1, "color": "0.25"}
+_DASHED: Any = DASHED | {"color": "0.25"}
 
 
 def depth_page(check: DepthCheck | xarray.Dataset) -> Figure:

@@ -6,16 +6,12 @@ from typing import Any
 
 import matplotlib as mpl
 
-__all__ = ["COLOURS", "COLUMN", "MARKERS", "PAGE", "style"]
+__all__ = ["COLUMN", "PAGE", "style"]
 
 COLUMN = 3.5
 """Width of a printed column in inches."""
 PAGE = 7.2
 """Width of a printed page in inches."""
-
-# Steps of lightness as well as of hue, so that a grey print keeps them apart.
-COLOURS = ("#08306b", "#d95f02", "#1b9e77", "#8c6bb1")
-MARKERS = ("o", "s", "^", "D")
 
 _SETTINGS: Any = {
     "font.size": 9,

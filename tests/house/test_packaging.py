@@ -6,6 +6,8 @@ from pathlib import Path
 
 import yaml
 
+import limits
+
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 FOLDERS = (".ci", "experiments", "figures", "limits", "tests")
@@ -109,6 +111,8 @@ def test_experiments_use_only_public_names():
         for path in EXPERIMENTS
         for module in imported_modules(path)
         if module.startswith("limits.") and not module.startswith("limits.experiments")
+        # What is open at the top of the library is as public as its names.
+        if module.removeprefix("limits.") not in dir(limits)
     }
     assert guilty == set()
 

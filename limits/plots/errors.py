@@ -10,7 +10,8 @@ from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from limits.estimates import Order
 from limits.exceptions import StoreError
-from limits.plots.look import COLOURS, COLUMN, MARKERS, style
+from limits.plots.look import COLUMN, style
+from limits.plots.palette import COLOURS, MARKERS
 
 __all__ = ["convergence"]
 
