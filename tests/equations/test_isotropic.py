@@ -69,6 +69,15 @@ def test_the_root_of_nearly_parallel_inputs_reproduces_their_products(angle: flo
     assert float((factor @ factor.mT - matrix).abs().max()) < 1.5e-6
 
 
+def test_rounding_gives_parallel_inputs_no_noise_of_their_own() -> None:
+    # A pivot of one rounding would become noise of its root, 1e-8, that only one input has.
+    eps = torch.finfo(torch.float64).eps
+    matrix = torch.ones(1, 3, 3, dtype=torch.float64)
+    matrix[0, 1, 1], matrix[0, 1, 2], matrix[0, 2, 1] = 1 + eps, 1 - eps / 2, 1 - eps / 2
+    factor = root(matrix)
+    assert torch.equal(factor[..., 1:], torch.zeros(1, 3, 2, dtype=torch.float64))
+
+
 def test_the_root_is_triangular_so_earlier_rows_ignore_later_inputs() -> None:
     inputs = normal_inputs(5, 8)
     whole = root((inputs @ inputs.mT)[None])

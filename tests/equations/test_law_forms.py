@@ -248,6 +248,17 @@ def test_sdeint_on_the_law_form_with_a_drift_equals_our_scheme() -> None:
     torch.testing.assert_close(equation.drift(h0[None]), -h0[None] / (4 * math.pi * WIDTH))
 
 
+@pytest.mark.parametrize("c", [1.0, 0.4])
+def test_a_drift_has_the_square_of_the_coefficient_in_a_step_and_by_itself(c: float) -> None:
+    # Without noise a step is the drift alone, whose rate a sample of paths hardly shows.
+    equation = isotropic_of(replace(RES3, coefficient=c), limits.FractionalPath(WIDTH, hurst=0.2))
+    h = inputs(1)[None]
+    moved = equation.step(h, torch.zeros_like(h), 1 / 8) - h
+    expected = -(c**2) / (4 * math.pi * WIDTH) * h
+    torch.testing.assert_close(moved * 8, expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(equation.drift(h), expected, rtol=1e-12, atol=0)
+
+
 # --- refusals -----------------------------------------------------------------------------------
 
 
