@@ -56,6 +56,16 @@ def test_step_zero_is_exactly_the_identity():
     assert float(solution.losses[0]) == pytest.approx(rms(x - y) ** 2, rel=1e-12)
 
 
+def test_the_standard_error_is_the_spread_of_the_mean_of_the_replicates():
+    solver = limits.ParticleTransport(particles=64, nodes=2, replicates=5)
+    solution = solver.solve(limits.MeanODE(3), *normal_inputs(2, 4, 3), steps=1, seed=0)
+    runs = solution.replicates[0]
+    variance = (runs - runs.mean(dim=0)).square().sum(dim=0) / 4
+    expected = float((variance.mean() / 5).sqrt())
+    assert float(solution.standard_errors[0]) == pytest.approx(expected, rel=1e-10)
+    assert solution.error_at(1) > 2 * expected
+
+
 def literal_network(x, y, weights, *, depth, steps):
     """Explicit Euler in s with the particles of `weights` at every layer: all share one set."""
     u0, v0 = weights

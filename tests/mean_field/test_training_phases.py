@@ -53,6 +53,16 @@ def test_movements_are_those_of_one_step_by_hand():
     assert found.feature_movement.value == pytest.approx(float((moved / size).mean().sqrt()))
 
 
+def test_the_fluctuation_by_hand_is_that_of_independent_paths():
+    # Two paths, where dividing by the paths themselves would lose a half of the variance.
+    net = network(0.5, hidden_width=8, depth=4)
+    out = net(X, net.sample(n_paths=2, seed=3))
+    moved = out.terminal - X
+    expected = (moved.var(dim=0).mean() / X.square().mean()).sqrt()
+    found = training_phase(net, X, Y, n_paths=2, seed=3).output_fluctuation
+    assert found.value == pytest.approx(float(expected), rel=1e-12)
+
+
 def test_frozen_embeddings_do_not_change_the_phase():
     net = network(1.0, features=6, outputs=6)
     assert training_phase(net, X, Y, n_paths=4, seed=0).phase == "complete"

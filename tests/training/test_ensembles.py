@@ -103,6 +103,24 @@ def test_chunks_and_checkpoints_change_no_loss(options):
     assert torch.equal(plain.accuracy, other.accuracy)
 
 
+def test_every_epoch_seed_and_path_has_an_order_of_its_own():
+    asked = [{}, {"epoch": 1}, {"seed": 1}, {"path": 1}]
+    orders = [tuple(epoch_order(60, **({"seed": 0, "epoch": 0} | each)).tolist()) for each in asked]
+    assert len(set(orders)) == 4
+    assert all(sorted(order) == list(range(60)) for order in orders)
+
+
+def test_a_survivor_keeps_the_batches_of_its_own_seed():
+    data, calm = small(dtype=torch.float64), MIXED[3]
+    wild = limits.Configuration(ROUGH, 1e3, beta=0.5, seed=calm.seed + 1)
+    shared = {"depth": 30, "epochs": 2, "batch": 16, "dtype": torch.float64}
+    alone = limits.train_ensemble([calm], data, **shared)
+    both = limits.train_ensemble([wild, calm], data, **shared, chunk=2)
+    assert both.diverged_at[0] is not None
+    assert both.diverged_at[0] < 6
+    assert torch.allclose(both.losses[1], alone.losses[0], rtol=0, atol=1e-12)
+
+
 def test_diverged_configurations_are_recorded_and_disturb_nobody():
     calm = MIXED[:2]
     wild = (
