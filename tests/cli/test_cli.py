@@ -362,6 +362,14 @@ def test_a_table_for_other_programs(experiments, said):
     assert "it has error" in said()[1]
 
 
+def test_a_table_for_other_programs_keeps_every_digit(tmp_path):
+    numbers = np.array([1 / 3, 0.1 + 0.2, 1e-300 / 7])
+    save_dataset(xarray.Dataset({"error": ("depth", numbers)}), tmp_path / "a.nc")
+    assert main(["export", str(tmp_path / "a.nc"), "--csv"]) == 0
+    rows = (tmp_path / "a.csv").read_text().splitlines()[1:]
+    assert [float(row.split(",")[1]) for row in rows] == numbers.tolist()
+
+
 def test_a_folder_goes_on_after_a_failure_and_exits_one(experiments, said):
     experiments("group.a_crash", source='"""Broken."""\nimport no_such_module\n')
     experiments("group.b_refused", change=('"smooth", "brownian"', '"smooth", "smooth"'))

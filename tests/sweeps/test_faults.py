@@ -16,6 +16,8 @@ import xarray
 from limits.exceptions import ExperimentError, StoreError
 from limits.sweeps import ProcessWorkers, run
 from limits.sweeps.folder import RunFolder
+from limits.sweeps.journal import Journal, read_journal
+from limits.sweeps.manifest import identity
 from limits.sweeps.status import run_status
 from tests.survivor import Config, survivor, without_times
 
@@ -251,6 +253,14 @@ def test_a_folder_with_another_question_is_refused_and_fresh_starts_over(tmp_pat
     assert (tmp_path / "journal-1.jsonl").is_file()
 
 
+def test_experiment_settings_seed_and_code_are_the_question():
+    asked = {"experiment": "e", "config": "{}", "seed": 0, "code": "a"}
+    other = {"experiment": "f", "config": "[]", "seed": 1, "code": "b"}
+    questions = [asked, *(asked | {name: value} for name, value in other.items())]
+    assert len({identity(each) for each in questions}) == 5
+    assert identity(asked | {"begun": "now"}) == identity(asked)
+
+
 def test_a_chain_of_kept_tasks_names_who_computed_them(tmp_path):
     for number, draws in enumerate((1, 2, 3)):
         dataset = run(
@@ -285,6 +295,15 @@ def test_strange_lines_in_a_journal_are_passed_over(tmp_path, undisturbed):
     assert len(run_status(tmp_path).done) == 3
     again = run(survivor(), config, seed=0, folder=tmp_path)
     xarray.testing.assert_identical(without_times(again), undisturbed(config))
+
+
+def test_half_a_line_of_a_killed_writer_does_not_swallow_the_next(tmp_path):
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(b'{"event": "started", "ta')
+    journal = Journal(path)
+    journal.write("done", task="a")
+    journal.close()
+    assert set(read_journal(path).done) == {"a"}
 
 
 def test_a_task_that_leaves_the_program_fails_alone():

@@ -603,6 +603,9 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
         for _ in range(2000)
     ]
     assert np.mean(hits) == pytest.approx(0.99, abs=0.01)
+    # The quantile of Student's law with two degrees of freedom that 99.5 % lie below.
+    found = Growth.of_slopes(np.array([0.0, 1.0, 2.0]))
+    assert found.high - 1 == pytest.approx(9.924843 / math.sqrt(3), rel=1e-6)
 
 
 WATCHED = """

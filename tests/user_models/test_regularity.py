@@ -59,6 +59,12 @@ def test_smooth_weights_are_called_smooth(path):
     assert found.variation_ratio < 0.1
 
 
+def test_weights_whose_interval_reaches_down_to_the_border_are_rough():
+    found = limits.weight_regularity(drawn(limits.FractionalPath(WIDTH, hurst=0.55)))
+    assert 0.51 < found.hurst_low < 0.55 < found.hurst_high
+    assert found.verdict == "rough"
+
+
 @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize(("smooth", "variation"), [(True, -1.0), (False, 0.0)])
 def test_slopes_in_depth_tell_smooth_from_rough_whatever_the_size(power, smooth, variation):
