@@ -339,13 +339,13 @@ USERS_MODELS = (
         "the rate for Adam has the wrong sign",
         "_rate(-(1 - target))",
         "_rate(1 - target)",
-        "tests/user_models/test_depth_check.py -k 'no_change or rule_of_depth or in_the_code'",
+        "tests/user_models/test_depth_check.py -k fix_that_is_recommended",
     ),
     Bug(
         "rough weights are called between",
         "if low <= _ROUGH_BELOW:",
         "if low < 0.5:",
-        "tests/user_models/test_regularity.py -k hurst_index_of_rough",
+        "tests/user_models/test_regularity.py -k down_to_the_border",
     ),
     Bug(
         "layers are sorted as text",
@@ -378,7 +378,7 @@ SWEEPS = (
         "a run with other code goes on with the old results",
         '_IDENTITY = ("experiment", "config", "seed", "code")',
         '_IDENTITY = ("experiment", "config", "seed")',
-        "tests/sweeps -k 'code or question'",
+        "tests/sweeps/test_faults.py -k are_the_question",
     ),
     Bug(
         "the death of a worker is an answer",
@@ -390,7 +390,7 @@ SWEEPS = (
         "half a line of the journal swallows the next",
         "if os.fstat(self._descriptor).st_size and not _ends_a_line(path):",
         "if os.fstat(self._descriptor).st_size and not path:",
-        "tests/sweeps -k journal",
+        "tests/sweeps/test_faults.py -k half_a_line",
     ),
 )
 
@@ -411,7 +411,7 @@ SURFACE = (
         "exported numbers lose their last digits",
         'float_format="%.17g"',
         'float_format="%.15g"',
-        "tests/cli/test_cli.py -k export",
+        "tests/cli/test_cli.py -k every_digit",
     ),
 )
 
