@@ -669,7 +669,7 @@ ERRORS = {
     "a functional that is not finite": Case(
         lambda: limits.weak_error(out(), 1.0, functional=lambda h: h[..., 0].abs() * INF),
         limits.NonFiniteStateError,
-        "32 of 32 places.*Use a functional",
+        "32 NaN or infinite entries out of 32.*Use a functional",
     ),
     "no functional": Case(
         lambda: limits.weak_error(out(), 1.0, functional=None), limits.LimitsError, "functional"

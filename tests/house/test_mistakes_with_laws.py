@@ -172,12 +172,12 @@ CASES: dict[str, tuple[Callable[[], object], type, str]] = {
     "trained weights that diverged": (
         lambda: limits.TrainedPath(NAN, index=1.0),
         limits.NonFiniteStateError,
-        r"72 of 72 weights.*checkpoint",
+        r"72 NaN or infinite entries out of 72.*checkpoint",
     ),
     "trained inner weights that diverged": (
         lambda: limits.TrainedPath(V, index=1.0, inner=NAN.double()),
         limits.NonFiniteStateError,
-        r"72 of 72",
+        r"72 NaN or infinite entries out of 72",
     ),
     "trained inner weights of another depth": (
         lambda: limits.TrainedPath(V, index=1.0, inner=V[:4]),

@@ -185,7 +185,7 @@ def test_length_scale_too_short_for_a_sum_says_what_to_use(name):
 
 @pytest.mark.parametrize("name", ["matern", "RBF", None, 3])
 def test_unknown_kernel_lists_the_known_ones(name):
-    with pytest.raises(limits.LimitsError, match="Use one of rbf, rbf-derivative, matern-5/2"):
+    with pytest.raises(limits.LimitsError, match='"rbf" or "rbf-derivative" or "matern-5/2"'):
         limits.SmoothPath(4, kernel=name)
 
 

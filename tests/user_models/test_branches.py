@@ -252,7 +252,11 @@ def test_wrong_names_and_a_second_scaling_are_refused():
 @pytest.mark.parametrize(
     ("inputs", "error", "message"),
     [
-        (torch.full((4, 8), float("nan")), limits.NonFiniteStateError, "32 of 32 numbers"),
+        (
+            torch.full((4, 8), float("nan")),
+            limits.NonFiniteStateError,
+            "32 NaN or infinite entries out of 32",
+        ),
         (torch.zeros(0, 8), limits.ShapeError, "a tensor with numbers"),
         (torch.zeros(4, 8, device="meta"), limits.DTypeError, "on meta and the model is on cpu"),
     ],

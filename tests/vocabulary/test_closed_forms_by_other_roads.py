@@ -14,9 +14,9 @@ from limits import closed_forms
 
 
 def test_autocovariance_at_one_half_is_white_and_near_one_is_flat() -> None:
-    np.testing.assert_array_equal(
-        closed_forms.fractional_autocovariance(range(4), 0.5), [1, 0, 0, 0]
-    )
+    # expm1 and log1p are rounded differently on processors without AVX-512: one unit of 1.
+    white = closed_forms.fractional_autocovariance(range(4), 0.5)
+    np.testing.assert_allclose(white, [1, 0, 0, 0], rtol=0, atol=np.finfo(float).eps)
     nearly = closed_forms.fractional_autocovariance([1, 10, 1000], 0.9999)
     np.testing.assert_allclose(nearly, 1, atol=2e-3)
 
