@@ -384,7 +384,7 @@ SWEEPS = (
         "the death of a worker is an answer",
         "future.set_exception(WorkerDiedError(self._cause_of_death(slot)))",
         "future.set_result(None)",
-        "tests/sweeps/test_faults.py -k 'kill and not resume'",
+        "tests/sweeps/test_faults.py -k a_dead_worker_fails",
     ),
     Bug(
         "half a line of the journal swallows the next",
