@@ -3,13 +3,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from limits.exceptions import LimitsError
+from limits.modes import kept
 
 __all__ = ["ACTIVATIONS", "Activation", "as_activation", "normal_quadrature"]
 
@@ -173,7 +173,7 @@ def _derivative_of(activation: Pointwise) -> Pointwise:
     return derivative
 
 
-@lru_cache(maxsize=8)
+@kept(8)
 def normal_quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return Gauss-Hermite nodes and weights of the standard normal law.
 

@@ -2,13 +2,13 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from limits._typing import State
 from limits.activations import ACTIVATIONS, Activation
+from limits.modes import kept
 from limits.networks.blocks import check_inner
 from limits.paths import Increment
 
@@ -93,7 +93,7 @@ def _distribution(x: Tensor) -> Tensor:
     return (1 + torch.erf(x * math.sqrt(0.5))) / 2
 
 
-@lru_cache(maxsize=8)
+@kept(8)
 def _normal_grid(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """Trapezoid rule for the standard normal law.
 

@@ -144,7 +144,9 @@ class TorchDiffEq:
         self, vector_field: VectorField | DriftField, states: Tensor, times: Tensor
     ) -> Tensor:
         """Return the states at `times`, shape ``(time, path, input, width)``."""
-        import torchdiffeq
+        # It makes tensors when it is imported, which later gradients pass through.
+        with torch.inference_mode(False):
+            import torchdiffeq
 
         if self.method in get_args(FixedStep):
             return torch.as_tensor(

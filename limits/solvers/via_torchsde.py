@@ -72,7 +72,9 @@ class TorchSDE:
             else driver.as_torchsde(n_inputs=states.shape[1], unit="layer")
         )
         nodes = range(driver.depth + 1) if keep == "all" else (0, driver.depth)
-        import torchsde
+        # It makes tensors when it is imported, which later gradients pass through.
+        with torch.inference_mode(False):
+            import torchsde
 
         solution: object = torchsde.sdeint(
             limit.as_torchsde(driver, unit="layer"),

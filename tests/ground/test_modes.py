@@ -1,11 +1,14 @@
 """No mode of the calling thread changes a number, and none stays behind."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
 import torch
 
 import limits
+from limits.activations import normal_quadrature
 from limits.mean_field.mean_ode.collocation import gauss_collocation
 from limits.parallel import map_chunks
 from limits.paths.fractional import circulant_amplitudes
@@ -125,3 +128,36 @@ def test_a_look_in_inference_mode_spoils_no_gradient_after_it(path):
     loss(h0).backward()
     assert h0.grad is not None
     assert not gauss_collocation(3).nodes.is_inference()
+
+
+def test_a_look_at_a_limit_in_law_in_inference_mode_spoils_no_gradient_after_it():
+    limit = limits.depth_limit(
+        limits.ResNet("gelu", block="res-2"), limits.BrownianPath(4), form="law"
+    )
+    noise = limit.sample(depth=8, n_paths=4, seed=0)
+
+    def loss(h0: torch.Tensor) -> torch.Tensor:
+        return limits.EulerMaruyama().solve(limit, h0, noise).terminal.sum()
+
+    normal_quadrature.cache_clear()
+    with torch.inference_mode():
+        loss(ones(4))
+    h0 = ones(4).requires_grad_()
+    loss(h0).backward()
+    assert h0.grad is not None
+    assert not any(each.is_inference() for each in normal_quadrature(h0.dtype, h0.device))
+
+
+def test_a_library_first_imported_in_inference_mode_serves_later_gradients():
+    program = """
+import torch, limits
+path, net = limits.SmoothPath(4, length_scale=0.3), limits.ResNet("tanh")
+limit, sample = limits.depth_limit(net, path), path.sample(depth=8, n_paths=4, seed=0)
+h0 = torch.ones(1, 4, dtype=torch.float64)
+with torch.inference_mode():
+    limits.TorchDiffEq().solve(limit, h0, sample)
+h0 = h0.clone().requires_grad_()
+limits.TorchDiffEq().solve(limit, h0, sample).terminal.sum().backward()
+assert h0.grad is not None
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
