@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
@@ -185,3 +186,21 @@ def test_labelled_data_checks_what_it_is_given():
         make(x / 0, y, x, y, n_classes=2)
     with pytest.raises(limits.LimitsError, match=r"Use 0.2"):
         limits.data.digits(test_share=0.0)
+
+
+def test_test_images_are_prepared_with_statistics_of_the_training_part():
+    def shifted(prepare):
+        data = limits.data.digits()
+        moved = replace(data, test_inputs=data.test_inputs + 3)
+        return prepare(data), prepare(moved)
+
+    plain, moved = shifted(limits.data.unit_rows)
+    mean = limits.data.digits().train_inputs.mean(dim=0)
+    expected = limits.data.digits().test_inputs + 3 - mean
+    expected /= expected.norm(dim=1, keepdim=True)
+    assert torch.equal(plain.train_inputs, moved.train_inputs)
+    assert torch.allclose(moved.test_inputs, expected, atol=1e-6)
+
+    plain, moved = shifted(lambda data: limits.data.standardised(data, channels=1))
+    step = 3 / limits.data.digits().train_inputs.std()
+    assert torch.allclose(moved.test_inputs - plain.test_inputs, step, atol=1e-4)
