@@ -18,8 +18,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from limits.compiled.jit import loop
 from limits.compiled.mersenne import WORDS
+from limits.kernels.jit import loop
 
 __all__ = ["fill_normals"]
 

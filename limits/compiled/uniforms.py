@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from limits.compiled.jit import loop
+from limits.kernels.jit import loop
 
 __all__ = ["fill_uniforms"]
 

@@ -184,18 +184,6 @@ def test_the_default_type_of_tensors_does_not_matter(dtype):
         torch.set_default_dtype(torch.float32)
 
 
-def test_loops_are_compiled_where_nothing_can_be_kept(monkeypatch):
-    from limits.compiled import jit
-
-    def njit(*, cache=False, **settings):
-        if cache:
-            raise RuntimeError("cannot cache function 'twice': no locator available")
-        return lambda function: function
-
-    monkeypatch.setattr(jit, "njit", njit)
-    assert jit.loop(len) is len
-
-
 @pytest.mark.parametrize("loops", [True, False])
 def test_no_paths_are_no_numbers(monkeypatch, loops):
     monkeypatch.setattr(choice, "_PAYS", -1 if loops else float("inf"))
