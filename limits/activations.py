@@ -1,20 +1,17 @@
 """Activation functions with the derivative and the homogeneity that the recursions need."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from limits.exceptions import LimitsError
-from limits.modes import kept
+from limits.gaussian import density, distribution
 
-__all__ = ["ACTIVATIONS", "Activation", "as_activation", "normal_quadrature"]
+__all__ = ["ACTIVATIONS", "Activation", "as_activation"]
 
 Pointwise = Callable[[Tensor], Tensor]
-_NODES = 64
 _LANES = 64
 
 
@@ -50,19 +47,14 @@ def _tanh_derivative(x: Tensor) -> Tensor:
     return 1 - torch.tanh(x).square()
 
 
-def _normal_distribution(x: Tensor) -> Tensor:
-    # torch's own gelu rounds the last entries of a tensor differently, so that numbers would
-    # depend on how many paths are computed at once; its erf does not.
-    return (1 + torch.erf(x * math.sqrt(0.5))) / 2
-
-
 def _gelu(x: Tensor) -> Tensor:
-    return x * _normal_distribution(x)
+    # torch's own gelu rounds the last entries of a tensor differently, so that numbers would
+    # depend on how many paths are computed at once.
+    return x * distribution(x)
 
 
 def _gelu_derivative(x: Tensor) -> Tensor:
-    density = torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-    return _normal_distribution(x) + x * density
+    return distribution(x) + x * density(x)
 
 
 def _unchanged(x: Tensor) -> Tensor:
@@ -171,20 +163,3 @@ def _derivative_of(activation: Pointwise) -> Pointwise:
         return slope
 
     return derivative
-
-
-@kept(8)
-def normal_quadrature(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return Gauss-Hermite nodes and weights of the standard normal law.
-
-    Examples
-    --------
-    >>> nodes, weights = normal_quadrature(torch.float64, torch.device("cpu"))
-    >>> round(float((weights * nodes**4).sum()), 10)
-    3.0
-    """
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
-    return (
-        torch.as_tensor(nodes, dtype=dtype, device=device),
-        torch.as_tensor(weights / weights.sum(), dtype=dtype, device=device),
-    )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.activations import normal_quadrature
+from limits.gaussian import hermite
 from limits.networks.blocks import Inner
 
 __all__ = ["arc_cosine", "gaussian_kernel", "gaussian_magnitude"]
@@ -47,7 +47,7 @@ def gaussian_kernel(block: Inner) -> Callable[[State], Tensor]:
     def kernel(h: State) -> Tensor:
         width = h.shape[-1]
         products = h @ h.mT / width
-        nodes, weights = normal_quadrature(h.dtype, h.device)
+        nodes, weights = hermite(h.dtype, h.device)
         size = products.shape[-1]
         rows = []
         for a in range(size):
@@ -65,7 +65,7 @@ def gaussian_magnitude(block: Inner) -> Callable[[State], Tensor]:
     """
 
     def magnitude(h: State) -> Tensor:
-        nodes, weights = normal_quadrature(h.dtype, h.device)
+        nodes, weights = hermite(h.dtype, h.device)
         width = h.shape[-1]
         spread = torch.linalg.vector_norm(h, dim=-1, keepdim=True) / math.sqrt(width)
         squares = block.activation.value(spread * nodes + block.bias).square()

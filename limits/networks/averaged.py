@@ -8,13 +8,13 @@ from torch import Tensor
 
 from limits._typing import State
 from limits.activations import ACTIVATIONS, Activation
-from limits.modes import kept
+from limits.gaussian import density, distribution, trapezoid
 from limits.networks.blocks import check_inner
 from limits.paths import Increment
 
 __all__ = ["AveragedInner"]
 
-_NODES = 721
+_REACH, _NODES = 9.0, 721
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,8 @@ class AveragedInner:
     def _mean(self, radius: Tensor) -> Tensor:
         if self._is_relu:
             ratio = self.bias / radius.clamp_min(torch.finfo(radius.dtype).tiny)
-            return radius * _density(ratio) + self.bias * _distribution(ratio)
-        nodes, weights = _normal_grid(radius.dtype, radius.device)
+            return radius * density(ratio) + self.bias * distribution(ratio)
+        nodes, weights = trapezoid(_REACH, _NODES, radius.dtype, radius.device)
         values = self.activation.value(radius * nodes + self.bias)
         return (values * weights).sum(dim=-1, keepdim=True)
 
@@ -75,31 +75,11 @@ class AveragedInner:
         unit = h / norm.clamp_min(tiny)
         root = math.sqrt(h.shape[-1])
         if self._is_relu:
-            return unit, _density(self.bias * root / norm.clamp_min(tiny)) / root
-        nodes, weights = _normal_grid(h.dtype, h.device)
+            return unit, density(self.bias * root / norm.clamp_min(tiny)) / root
+        nodes, weights = trapezoid(_REACH, _NODES, h.dtype, h.device)
         slopes = self.activation.derivative(norm / root * nodes + self.bias) * nodes
         return unit, (slopes * weights).sum(dim=-1, keepdim=True) / root
 
     @property
     def _is_relu(self) -> bool:
         return self.activation is ACTIVATIONS["relu"]
-
-
-def _density(x: Tensor) -> Tensor:
-    return torch.exp(-x.square() / 2) / math.sqrt(2 * math.pi)
-
-
-def _distribution(x: Tensor) -> Tensor:
-    return (1 + torch.erf(x * math.sqrt(0.5))) / 2
-
-
-@kept(8)
-def _normal_grid(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Trapezoid rule for the standard normal law.
-
-    Exponentially accurate for smooth functions, and unlike Gauss-Hermite rules fine where the
-    mass is: an activation that saturates looks like a step from far away.
-    """
-    nodes = torch.linspace(-9, 9, _NODES, dtype=torch.float64)
-    weights = torch.exp(-nodes.square() / 2)
-    return nodes.to(device, dtype), (weights / weights.sum()).to(device, dtype)

@@ -75,6 +75,7 @@ def models(tmp_path, monkeypatch):
     sys.modules.pop(name, None)
 
 
+@pytest.mark.thorough
 def test_a_check_prints_a_verdict_and_writes_its_reports(models, capsys):
     files = ["--figure", "a.png", "--json", "a.json", "--html", "a.html"]
     assert main(["check", f"{models}:plain", *FAST, *files]) == 0

@@ -328,6 +328,7 @@ def test_quiet_runs_print_no_progress(experiments, said):
     assert said()[1] == ""
 
 
+@pytest.mark.thorough
 def test_a_run_by_worker_processes_gives_the_same_numbers(experiments):
     assert main(["run", "made_up", "--out", "one"]) == 0
     assert main(["run", "made_up", "--out", "two", "--workers", "1"]) == 0

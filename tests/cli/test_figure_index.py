@@ -17,6 +17,7 @@ from limits.sweeps import load_dataset, save_dataset
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
 
+@pytest.mark.thorough
 def test_the_committed_page_is_what_the_numbers_give():
     entries = indexing.index_of(FIGURES)
     assert (FIGURES / "README.md").read_text(encoding="utf-8") == figure_index(entries)

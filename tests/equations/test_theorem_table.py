@@ -163,6 +163,7 @@ def test_correction_is_refused_where_it_changes_the_limit(
         limits.depth_limit(net, path, form=form)
 
 
+@pytest.mark.thorough
 def test_correction_does_change_the_limit_of_independent_weights() -> None:
     # Width 1, linear: (1 + X + 1/(2L)) ... tends to exp(B) instead of exp(B - 1/2).
     path = limits.BrownianPath(1)

@@ -85,6 +85,7 @@ def test_the_interval_is_the_percentile_bootstrap_over_paths() -> None:
     assert abs(fit.high - high) < 0.08 * (high - low)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("p", [1, 2])
 def test_the_interval_covers_the_true_order_as_often_as_it_claims(p: int) -> None:
     # 200 draws of 100 paths. A 95 % interval misses 10 +- 3 of them; percentile intervals of
@@ -111,6 +112,7 @@ def test_unpaired_resampling_would_give_another_interval() -> None:
     assert unpaired.value == pytest.approx(paired.value, abs=1e-12)
 
 
+@pytest.mark.thorough
 def test_the_interval_shrinks_like_one_over_the_root_of_the_number_of_paths() -> None:
     # 20,000 paths are resampled in a thousand groups, 200 one by one. Widths are averaged over
     # draws. Over eight seeds the two ratios lay in [0.963, 1.015].

@@ -112,6 +112,7 @@ def test_the_loops_are_found_and_used(monkeypatch, draw):
     DRAWS[draw](Stream(0, "fast"), 16, 64)
 
 
+@pytest.mark.thorough
 def test_few_numbers_never_load_the_compiler():
     code = (
         "import sys, limits; limits.BrownianPath(8).sample(depth=64, n_paths=16, seed=0)"

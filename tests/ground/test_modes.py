@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import limits
-from limits.activations import normal_quadrature
+from limits.gaussian import hermite
 from limits.mean_field.mean_ode.collocation import gauss_collocation
 from limits.parallel import map_chunks
 from limits.paths.fractional import circulant_amplitudes
@@ -139,15 +139,16 @@ def test_a_look_at_a_limit_in_law_in_inference_mode_spoils_no_gradient_after_it(
     def loss(h0: torch.Tensor) -> torch.Tensor:
         return limits.EulerMaruyama().solve(limit, h0, noise).terminal.sum()
 
-    normal_quadrature.cache_clear()
+    hermite.cache_clear()
     with torch.inference_mode():
         loss(ones(4))
     h0 = ones(4).requires_grad_()
     loss(h0).backward()
     assert h0.grad is not None
-    assert not any(each.is_inference() for each in normal_quadrature(h0.dtype, h0.device))
+    assert not any(each.is_inference() for each in hermite(h0.dtype, h0.device))
 
 
+@pytest.mark.thorough
 def test_a_library_first_imported_in_inference_mode_serves_later_gradients():
     program = """
 import torch, limits

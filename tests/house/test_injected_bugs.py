@@ -110,12 +110,14 @@ def solve_on_other_noise(monkeypatch: pytest.MonkeyPatch, *, forge_the_tag: bool
     monkeypatch.setattr(limits.EulerMaruyama, "solve", solve)
 
 
+@pytest.mark.thorough
 def test_a_reference_on_other_noise_is_refused_by_its_tag(monkeypatch: pytest.MonkeyPatch) -> None:
     solve_on_other_noise(monkeypatch, forge_the_tag=False)
     with pytest.raises(limits.CouplingError, match="or use weak_error"):
         check_the_order_against_a_fine_solution()
 
 
+@pytest.mark.thorough
 def test_a_reference_on_other_noise_shows_in_the_order_if_its_tag_is_forged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -142,6 +144,7 @@ def test_a_study_refuses_a_reference_on_other_noise(monkeypatch: pytest.MonkeyPa
 # --- floor for round ---------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_floor_in_the_layer_lookup_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     def floored(self: GridBrownian, t: float | torch.Tensor) -> int:
         return math.floor(float(t) * self._fine_per_unit)

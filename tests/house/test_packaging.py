@@ -4,6 +4,7 @@ import re
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 import limits
@@ -105,6 +106,7 @@ def test_the_library_does_not_import_its_own_public_names():
     assert {named(path) for path in LIBRARY if "limits" in imported_modules(path)} == set()
 
 
+@pytest.mark.thorough
 def test_experiments_use_only_public_names():
     guilty = {
         f"{named(path)}: {module}"

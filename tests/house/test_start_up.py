@@ -30,6 +30,7 @@ def test_what_only_reads_starts_without_the_heavy_libraries(command):
     assert said.endswith("loaded: []\n")
 
 
+@pytest.mark.thorough
 def test_networks_solvers_and_studies_need_torch_only():
     run(f"""
         import sys

@@ -41,6 +41,7 @@ def shapes(a, b, *, n_paths=40, seed=0):
     return np.sqrt((errors**2).mean(axis=2)), depths.tolist(), widths.tolist()
 
 
+@pytest.mark.thorough
 def test_the_fit_in_quadrature_recovers_both_constants_and_the_linear_one_does_not():
     errors, depths, widths = shapes(0.37, 0.25)
     settings = {"depths": depths, "hidden_widths": widths, "embedding_dim": 10, "seed": 0}

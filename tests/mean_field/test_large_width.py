@@ -159,6 +159,7 @@ def test_stated_standard_errors_are_as_large_as_errors():
     assert ((ratios > 0.5) & (ratios < 2)).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("problem", "steps", "samples"), [(ONE, 3, 2**14), (TWO, 2, 2**14)])
 def test_neurons_in_the_span_solve_the_closed_equations_of_the_gaussian_processes(
     problem, steps, samples

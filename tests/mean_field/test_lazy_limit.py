@@ -67,6 +67,7 @@ def test_the_kernel_of_a_linear_block_is_exact_where_states_coincide():
     assert float(own.abs().max()) < 1e-12
 
 
+@pytest.mark.thorough
 def test_the_mean_ode_tends_to_it_as_the_square_of_one_over_alpha():
     lazy = LazyLimit("tanh", embeddings=True).descend(*PROBLEM, steps=3, learning_rate=0.5)
     gaps = []
@@ -93,6 +94,7 @@ def test_a_finite_network_of_large_alpha_comes_near_it_without_embeddings():
     assert float((lazy.outputs[-1] - x).abs().max()) > 0.5
 
 
+@pytest.mark.thorough
 def test_its_hidden_states_are_deterministic_and_resolved():
     coarse = LazyLimit("tanh", embeddings=True).descend(*PROBLEM, steps=4)
     fine = LazyLimit("tanh", embeddings=True, nodes=14).descend(*PROBLEM, steps=4)

@@ -348,6 +348,7 @@ def check_against_limit_law(logs, width):
     assert kstest(logs.numpy(), norm(law.mean, deviation).cdf).pvalue > 0.01
 
 
+@pytest.mark.thorough
 def test_log_norm_of_res_3_has_its_limit_law_at_width_8():
     # p-values over 8 seeds: 0.20 0.08 0.30 0.40 0.52 0.84 0.80 0.09; without the bias they
     # differ by 0.02 at most.

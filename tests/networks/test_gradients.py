@@ -259,6 +259,7 @@ def test_chunks_and_threads_change_no_bit_of_gradients_and_tangents(net, dtype):
             assert torch.equal(expected, torch.cat(found, dim=1))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block", ["res-1", "res-3"])
 def test_float32_gradients_agree_with_float64_at_depth_1000(block):
     # Measured: 3e-6 (res-1, relu) and 2e-6 (res-3).

@@ -50,6 +50,7 @@ def test_linear_network_of_width_one_is_a_product_of_its_factors(dtype, coeffici
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("net", [LINEAR, INNER], ids=["identity-res-1", "relu-res-3"])
 def test_log_norm_is_finite_where_states_overflow_at_depth_10_000(net):
     logs = {}
@@ -64,6 +65,7 @@ def test_log_norm_is_finite_where_states_overflow_at_depth_10_000(net):
 
 
 # relu alone does not explode: where all entries are negative, it stops.
+@pytest.mark.thorough
 @pytest.mark.parametrize("net", [LINEAR, INNER], ids=["identity-res-1", "relu-res-3"])
 def test_gradients_and_tangents_have_finite_log_norms_where_they_overflow(net):
     logs = {}
@@ -84,6 +86,7 @@ def test_gradients_and_tangents_have_finite_log_norms_where_they_overflow(net):
     assert relative_difference(logs[torch.float32], logs[torch.float64]) < 1e-4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "coefficient"), [(4, 1.0), (1, 0.8)], ids=["overflow", "underflow"]
 )
@@ -173,6 +176,7 @@ def test_inputs_near_the_largest_float_do_not_overflow_before_the_first_rescalin
     torch.testing.assert_close(out.log_norm.double(), expected, rtol=1e-5, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_exponents_differ_from_input_to_input():
     # One explodes beyond float32, one is critical: the second keeps its value in every bit.
     sample = limits.BrownianPath(8).sample(depth=1000, n_paths=16, seed=0, dtype=torch.float32)
@@ -185,6 +189,7 @@ def test_exponents_differ_from_input_to_input():
     torch.testing.assert_close(both.log_norm[:, :1], exploding.log_norm, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("net", [LINEAR, INNER], ids=["identity-res-1", "relu-res-3"])
 def test_homogeneous_networks_never_raise_for_overflow(net):
     sample = limits.BrownianPath(4).sample(depth=1500, n_paths=16, seed=0, dtype=torch.float32)

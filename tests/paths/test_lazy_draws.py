@@ -224,6 +224,7 @@ def test_exploding_lazy_networks_keep_exact_log_norms(net):
     assert float((logs[F32] - logs[F64]).abs().max()) < 10
 
 
+@pytest.mark.thorough
 def test_ten_thousand_layers_without_scaling_have_a_finite_log_ratio_in_single_precision():
     sample = lazy(depth=10_000, n_paths=16, width=40, dtype=F32)
     h0 = normal_inputs(1, 40, dtype=F32)

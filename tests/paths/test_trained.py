@@ -100,6 +100,7 @@ def test_weights_outside_the_interval_are_refused(time: float) -> None:
 # --- limits -------------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_smooth_trained_network_approaches_its_ode_at_order_one() -> None:
     depth, net = 2048, limits.ResNet("tanh")
     path = limits.TrainedPath(smooth_weights(depth), index=1.0)

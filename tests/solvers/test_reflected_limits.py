@@ -207,6 +207,7 @@ def test_uniform_weights_have_the_same_law():
     assert within_standard_errors(gap, 0.0, precision=0.02)
 
 
+@pytest.mark.thorough
 def test_a_small_scale_leaves_relu_of_the_input():
     sample = BROWNIAN.sample(depth=4096, n_paths=16, seed=0)
     h0 = normal_inputs(2, 6)

@@ -101,6 +101,7 @@ def test_an_overflowing_scheme_says_so() -> None:
         limits.EulerMaruyama().solve(limit, 10 * torch.ones(1, 6).double(), sample)
 
 
+@pytest.mark.thorough
 def test_solutions_are_differentiable_in_the_input() -> None:
     limit, sample = brownian(8)
     ode, weights = smooth(8, width=6)
@@ -150,8 +151,8 @@ def test_torchsde_takes_coarser_steps_than_the_draw(steps: int) -> None:
 @pytest.mark.parametrize(
     ("net", "path", "depth"),
     [
-        (RES3, limits.BrownianPath(6), 1024),
-        (RES3, limits.BrownianPath(6), 1000),
+        pytest.param(RES3, limits.BrownianPath(6), 1024, marks=pytest.mark.thorough),
+        pytest.param(RES3, limits.BrownianPath(6), 1000, marks=pytest.mark.thorough),
         (TANH, limits.IIDPath(6), 1000),
         (TANH, limits.BrownianPath(6), 1000),
     ],
@@ -300,6 +301,7 @@ def test_a_partly_filled_block_is_solved_within_tolerance_of_the_full_one() -> N
     assert relative_difference(short[16:], long[16:20]) < 1e-6
 
 
+@pytest.mark.thorough
 def test_a_failing_adaptive_solve_is_reported_as_ours() -> None:
     path = limits.SmoothPath(4)
     net = limits.ResNet(lambda x: x**3)

@@ -81,6 +81,7 @@ def test_scalar_closed_form_is_the_exponential_of_the_path() -> None:
     torch.testing.assert_close(solution.values, 2 * torch.exp(0.5 * motion), rtol=1e-13, atol=0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "hurst",
     [

@@ -111,6 +111,7 @@ def test_threads_change_no_bit(name: str) -> None:
         assert_identical(studies[0], other)
 
 
+@pytest.mark.thorough
 def test_chunks_and_threads_change_no_bit_at_a_width_that_fills_vector_registers() -> None:
     # Width 40 and eight inputs: other kernels of the linear algebra library than width 3.
     def study(chunk: int | None, threads: int) -> limits.ConvergenceStudy:

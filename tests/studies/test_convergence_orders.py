@@ -36,7 +36,7 @@ def in_standard_errors(samples: NDArray[np.float64], exact: NDArray[np.float64])
         # Over eight seeds the largest of the seven distances lay in [0.7, 2.9], [0.6, 2.2] and
         # [0.6, 2.4]. Depths share their paths, so the seven are strongly correlated.
         pytest.param(1, 400_000, marks=pytest.mark.thorough),
-        (8, 4000),
+        pytest.param(8, 4000, marks=pytest.mark.thorough),
         pytest.param(40, 1000, marks=pytest.mark.thorough),
         pytest.param(40, 4000, marks=pytest.mark.slow),
     ],
@@ -57,6 +57,7 @@ def test_nested_linear_networks_have_the_exact_strong_error(width: int, n_paths:
     assert np.allclose(study.closed_form**2, exact, rtol=1e-12)
 
 
+@pytest.mark.thorough
 def test_linear_networks_of_width_one_have_the_exact_error_against_the_exact_solution() -> None:
     study = limits.convergence_study(
         LINEAR,
@@ -77,6 +78,7 @@ def test_linear_networks_of_width_one_have_the_exact_error_against_the_exact_sol
     assert study.expected_order == 0.5
 
 
+@pytest.mark.thorough
 def test_the_weak_error_of_the_linear_network_is_exact() -> None:
     # E|h_L|^2 = (1 + 1/L)^L at every width, against e in the limit.
     study = limits.convergence_study(
@@ -100,6 +102,7 @@ def test_the_weak_error_of_the_linear_network_is_exact() -> None:
     assert study.expected_order == 1.0
 
 
+@pytest.mark.thorough
 def test_the_weak_error_of_res_3_is_exact_for_weights_that_are_not_gaussian() -> None:
     # E|h_L|^2 = (1 + 1/(2L))^L; weights at a coarser depth are sums of uniforms, centred and of
     # the same variance, which is all that the recursion needs.
@@ -123,9 +126,8 @@ def test_the_weak_error_of_res_3_is_exact_for_weights_that_are_not_gaussian() ->
 # --- orders ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("width", "n_paths"), [(8, 512), pytest.param(40, 64, marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("width", "n_paths"), [(8, 512), (40, 64)])
 def test_a_network_of_independent_weights_converges_at_order_one_half(
     width: int, n_paths: int
 ) -> None:
@@ -140,9 +142,8 @@ def test_a_network_of_independent_weights_converges_at_order_one_half(
     assert study.order.agrees_with(0.5)
 
 
-@pytest.mark.parametrize(
-    ("width", "n_paths"), [(8, 64), pytest.param(40, 32, marks=pytest.mark.thorough)]
-)
+@pytest.mark.thorough
+@pytest.mark.parametrize(("width", "n_paths"), [(8, 64), (40, 32)])
 def test_a_network_of_smooth_weights_converges_at_order_one(width: int, n_paths: int) -> None:
     # Over eight seeds the order lay in [1.001, 1.010] at width 8 and in [1.002, 1.007] at width
     # 40, and the interval was at most 0.013 and 0.008 wide.
@@ -168,6 +169,7 @@ def test_the_other_smooth_kernels_give_order_one_as_well(
     assert study.order.agrees_with(1.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("p", [1, 2])
 def test_the_error_uniform_in_time_has_order_one_for_smooth_weights(p: int) -> None:
     # Over eight seeds the order lay in [0.993, 1.003] for p = 1 and for p = 2, the interval was at
@@ -178,6 +180,7 @@ def test_the_error_uniform_in_time_has_order_one_for_smooth_weights(p: int) -> N
     assert study.order.agrees_with(1.0)
 
 
+@pytest.mark.thorough
 def test_the_error_uniform_in_time_has_order_one_half_for_independent_weights() -> None:
     # The maximum runs over the layers of the shallower network, of which there are more with
     # depth: the order is slightly below 1/2. Over eight seeds it lay in [0.474, 0.500], the
@@ -188,6 +191,7 @@ def test_the_error_uniform_in_time_has_order_one_half_for_independent_weights() 
     assert study.order.agrees_with(0.5)
 
 
+@pytest.mark.thorough
 def test_gradients_of_smooth_networks_converge_at_order_one() -> None:
     # p_0 of the network against p_0 of one 16 times as deep, on the same path.
     path, h0 = limits.SmoothPath(4, length_scale=0.5), normal_inputs(1, 4)

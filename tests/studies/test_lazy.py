@@ -107,6 +107,7 @@ def test_no_bit_of_a_lazy_study_depends_on_chunks_or_threads(error, dtype):
     assert np.array_equal(few, expected[:, :20])
 
 
+@pytest.mark.thorough
 def test_rescaling_at_different_times_changes_nothing_but_rounding(monkeypatch):
     plain = study(depths=(32, 64, 128), reference=256, n_paths=32).path_errors
     monkeypatch.setattr(propagate, "rescaling_period", lambda *_: 5)
@@ -119,7 +120,9 @@ def test_single_and_double_precision_measure_the_same_lazy_errors():
     assert np.allclose(single, double, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("width", "n_paths"), [(8, 2000), (40, 1000)])
+@pytest.mark.parametrize(
+    ("width", "n_paths"), [pytest.param(8, 2000, marks=pytest.mark.thorough), (40, 1000)]
+)
 def test_coupled_lazy_networks_have_the_exact_strong_error(width, n_paths):
     # E|h_L - h_L'|^2 = (1 + 1/L')^L' - (1 + 1/L)^L. Over eight seeds the largest of the six
     # distances lay in [0.7, 2.8] and [0.8, 2.6], the relative errors were below 0.028 and 0.013.
@@ -200,6 +203,7 @@ def test_the_last_network_equals_the_solver_that_is_it():
     assert result.errors[0].value > 0.1
 
 
+@pytest.mark.thorough
 def test_a_lazy_study_measures_order_one_half():
     # Over eight seeds the order lay in [0.503, 0.523], its interval was at most 0.024 wide.
     result = study(

@@ -50,6 +50,7 @@ def coupled() -> limits.ConvergenceStudy:
 
 
 # Orders over 8 seeds: 1.026 to 1.073, each with an interval of about +-0.075.
+@pytest.mark.thorough
 def test_linear_network_has_weak_order_one(coupled: limits.ConvergenceStudy) -> None:
     assert coupled.expected_order == 1
     assert abs(coupled.order.value - 1) < 0.1

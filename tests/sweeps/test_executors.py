@@ -20,6 +20,7 @@ def alone():
     return without_times(run(survivor(), Config(), seed=0))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("workers", [1, 2])
 def test_worker_processes_change_no_bit(alone, workers):
     with executor_for(workers=workers) as executor:
@@ -62,6 +63,7 @@ def test_costly_tasks_start_first(tmp_path):
     assert list(dict.fromkeys(seen)) == ["width=16", "width=8", "width=4"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "pool", [concurrent.futures.ThreadPoolExecutor, concurrent.futures.ProcessPoolExecutor]
 )
@@ -148,6 +150,7 @@ def test_a_finished_run_tells_its_state(tmp_path):
     assert state.seconds > 0
 
 
+@pytest.mark.thorough
 def test_a_dask_cluster_changes_no_bit_even_when_a_worker_is_killed(alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
     import os

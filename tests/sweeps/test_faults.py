@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(1, id="one"),
         pytest.param(3, id="three", marks=pytest.mark.thorough),
         pytest.param(30, id="thirty", marks=pytest.mark.slow),
     ],
@@ -144,6 +143,7 @@ def die(number):
     return number
 
 
+@pytest.mark.thorough
 def test_a_dead_worker_fails_its_own_call_only():
     pool = ProcessWorkers(2)
     futures = [pool.submit(die, number) for number in range(6)]
@@ -182,6 +182,7 @@ class Poison:
         return xarray.Dataset({"value": draw})
 
 
+@pytest.mark.thorough
 def test_a_task_that_kills_its_worker_is_given_up_by_name_after_three_tries(tmp_path):
     said = []
     with (
@@ -221,6 +222,7 @@ def test_an_exception_that_cannot_travel_arrives_as_its_message():
         pool.submit(raise_two_words).result(timeout=60)
 
 
+@pytest.mark.thorough
 def test_a_script_without_a_main_guard_is_told_about_it(tmp_path):
     script = tmp_path / "noguard.py"
     script.write_text(
@@ -354,6 +356,7 @@ def test_damaged_files_are_named_and_their_tasks_computed_again(tmp_path, undist
     assert count(tmp_path, "started") == 30 + 10
 
 
+@pytest.mark.thorough
 def test_a_journal_cut_anywhere_costs_only_what_it_no_longer_tells(tmp_path, undisturbed):
     config = Config(widths=(4,), draws=4)
     run(survivor(), config, seed=0, folder=tmp_path)
@@ -365,6 +368,7 @@ def test_a_journal_cut_anywhere_costs_only_what_it_no_longer_tells(tmp_path, und
         xarray.testing.assert_identical(without_times(again), undisturbed(config))
 
 
+@pytest.mark.thorough
 def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(tmp_path):
     first = start(tmp_path, seconds=0.2, workers=0, draws=40)
     wait_until(lambda: _done(tmp_path))
@@ -376,6 +380,7 @@ def test_a_second_run_in_the_same_folder_is_refused_while_the_first_goes_on(tmp_
     run(survivor(), Config(draws=40), seed=0, folder=tmp_path)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_stops_the_run_and_room_lets_it_go_on(tmp_path, undisturbed):
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -411,6 +416,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path):
         run(survivor(), Config(), seed=0, folder=tmp_path / "new", keep=tmp_path)
 
 
+@pytest.mark.thorough
 def test_an_interrupt_ends_the_workers_at_once(tmp_path):
     def interrupt(done, total, label):
         if _done(tmp_path):

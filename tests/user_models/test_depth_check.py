@@ -253,6 +253,7 @@ class Halved(nn.Module):
         return h
 
 
+@pytest.mark.thorough
 def test_a_stream_with_a_factor_of_its_own_is_judged_by_its_norm():
     check = limits.depth_check(Halved, depths=(8, 16, 32, 64), n_seeds=4)
     assert check.verdict in (None, "limit")
@@ -311,6 +312,7 @@ def test_a_network_that_overflows_explodes():
     assert "overflow from depth 32 on" in check.reason
 
 
+@pytest.mark.thorough
 def test_the_fix_that_is_recommended_fixes():
     def make_model(depth):
         return zoo.Plain(depth, width=64)
@@ -332,6 +334,7 @@ def test_the_fix_that_is_recommended_fixes():
     assert "nothing to change" in after.recommendation.call
 
 
+@pytest.mark.thorough
 def test_copied_layers_are_told():
     check = limits.depth_check(zoo.encoder, depths=(2, 4, 8), n_seeds=3)
     assert any("equal weights" in note for note in check.notes)
@@ -441,6 +444,7 @@ def test_narrow_networks_with_few_seeds_get_no_wrong_verdict():
     assert set(words) <= {None, "limit"}
 
 
+@pytest.mark.thorough
 def test_branches_that_begin_at_zero_are_checked_after_training():
     class Zero(zoo.Plain):
         def __init__(self, depth):

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from limits.activations import Activation
 from limits.exceptions import LimitsError, SolverError
+from limits.gaussian import trapezoid
 
 __all__ = ["TangentKernel", "check_smooth"]
 
@@ -124,11 +125,7 @@ class TangentKernel:
         return products, [torch.cat(each).view_as(products) for each in zip(*parts, strict=True)]
 
     def _trapezoid(self, past: Tensor, now: Tensor) -> tuple[Tensor, Tensor]:
-        """Return nodes and weights of the standard normal law, close enough for these states.
-
-        Equidistant nodes: their error is exponential in the number, that of Gauss-Hermite in
-        its root only, because tanh has poles.
-        """
+        """Return nodes and weights of the standard normal law, close enough for these states."""
         lengths = [float(each.detach().norm(dim=-1).max()) for each in (past, now) if each.numel()]
         count, spread = _FEWEST, self.sigma_u * max(lengths)
         if self.activation.name != "identity":
@@ -142,9 +139,7 @@ class TangentKernel:
                 )
             # In jumps, so that small changes of the states keep the rule.
             count = max(_FEWEST, 16 * math.ceil(wanted / 16) + 1)
-        nodes = torch.linspace(-_REACH, _REACH, count, dtype=now.dtype, device=now.device)
-        weights = torch.exp(-nodes.square() / 2)
-        return nodes, weights / weights.sum()
+        return trapezoid(_REACH, count, now.dtype, now.device)
 
 
 def check_smooth(activation: Activation) -> None:
