@@ -4,14 +4,14 @@ import ast
 import difflib
 import fnmatch
 import importlib
+import tokenize
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from limits.exceptions import ExperimentError
-from limits.sweeps import Experiment
-from limits.sweeps.experiment import PACKAGE, package_of_experiments
+from limits.sweeps.experiment import PACKAGE, Experiment, package_of_experiments
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["RunnableExperiment", "citation_of", "describe", "known_names", "load", "matching_names"]
 
 _PACKAGE = PACKAGE
+_BEFORE_A_DOCSTRING = (tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE)
 _CONTRACT = ("SCALES", "axes", "task", "draw", "check", "CITATION")
 
 
@@ -94,8 +95,13 @@ def load(name: str) -> RunnableExperiment:
 
 def describe(name: str) -> str:
     """Return the first line of an experiment's docstring, without importing it."""
-    docstring = ast.get_docstring(_parsed(_files()[name])) or ""
-    return docstring.partition("\n")[0]
+    with _files()[name].open(encoding="utf-8") as file:
+        for token in tokenize.generate_tokens(file.readline):
+            if token.type == tokenize.STRING:
+                return ast.literal_eval(token.string).strip().partition("\n")[0]
+            if token.type not in _BEFORE_A_DOCSTRING:
+                break
+    return ""
 
 
 def citation_of(name: str) -> str:

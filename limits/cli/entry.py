@@ -1,22 +1,13 @@
 """Where every command begins and every error ends."""
 
+import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import NamedTuple
 
-from tyro.extras import subcommand_cli_from_dict
-
-from limits.cli.checking import check, check_weights
-from limits.cli.citing import cite
-from limits.cli.console import error_console, output_console, print_error
-from limits.cli.exporting import export
-from limits.cli.indexing import figures
 from limits.cli.interrupts import Terminated, terminable
-from limits.cli.listing import list_experiments
-from limits.cli.settings import RunRequest
-from limits.cli.showing import show
-from limits.cli.watching import status
 from limits.exceptions import LimitsError
-from limits.sweeps.provenance import library_version
 
 __all__ = ["main"]
 
@@ -29,6 +20,34 @@ _DESCRIPTION = (
 _FAILED_USAGE = 2
 _INTERRUPTED = 130
 _TERMINATED = 143
+
+
+class _Command(NamedTuple):
+    """A command: the module that is imported when it is called, and what help says of it."""
+
+    module: str
+    function: str
+    summary: str
+    arguments: str | None = None
+    """The function that tells argparse of its arguments, for a command that is over before the
+    parser of dataclasses is imported."""
+
+
+_COMMANDS = {
+    "run": _Command("running", "run_experiments", "Numbers, figure and verdicts of an experiment."),
+    "list": _Command(
+        "listing", "list_experiments", "The experiments that can be run.", "list_arguments"
+    ),
+    "check": _Command("checking", "check", "The regime of your own network, and the remedy."),
+    "check-weights": _Command("checking", "check_weights", "How rough the weights in a file are."),
+    "show": _Command("showing", "show", "What a file of numbers holds, and its verdicts."),
+    "status": _Command("watching", "status", "How far a run is."),
+    "export": _Command("exporting", "export", "Write a figure in another format."),
+    "figures": _Command("indexing", "figures", "Write the page of all figures and verdicts."),
+    "cite": _Command(
+        "citing", "cite", "What to cite, for all or for one experiment.", "cite_arguments"
+    ),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,12 +69,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         with terminable():
             return _dispatch(arguments)
     except SystemExit as stop:
-        # tyro prints its help and its usage boxes and then leaves the program.
+        # Parsers print their help and their usage and then leave the program.
         return stop.code if isinstance(stop.code, int) else _FAILED_USAGE
     except LimitsError as error:
+        from limits.cli.console import print_error
+
         print_error(error)
         return _FAILED_USAGE
     except KeyboardInterrupt as stop:
+        from limits.cli.console import error_console
+
         terminated = isinstance(stop, Terminated)
         error_console().print(
             f"Stopped by {'SIGTERM' if terminated else 'Ctrl-C'}. What was finished is kept, and "
@@ -66,25 +89,42 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if arguments == ["--version"]:
-        output_console().print(f"limits {library_version()}")
-        return 0
-    # The flags of `run` depend on the experiment, so it reads its own arguments.
-    if arguments[:1] == ["run"]:
-        from limits.cli.running import run_experiments
+    if arguments[:1] == ["--version"]:
+        from limits.sweeps.provenance import library_version
 
-        return run_experiments(arguments[1:])
-    commands = {
-        "run": RunRequest,
-        "list": list_experiments,
-        "check": check,
-        "check-weights": check_weights,
-        "show": show,
-        "status": status,
-        "export": export,
-        "figures": figures,
-        "cite": cite,
-    }
-    return subcommand_cli_from_dict(
-        commands, prog="limits", description=_DESCRIPTION, args=arguments
-    )
+        print(f"limits {library_version()}")
+        return 0
+    if not arguments:
+        _parser("").print_help(sys.stderr)
+        return _FAILED_USAGE
+    name = arguments[0]
+    if name not in _COMMANDS or _COMMANDS[name].arguments:
+        request = vars(_parser(name).parse_args(arguments))
+        del request["command"], request["version"]
+        return _function(name)(**request)
+    # The flags of `run` depend on the experiment, so it reads its own arguments.
+    if name == "run":
+        return _function(name)(arguments[1:])
+    import tyro
+
+    return tyro.cli(_function(name), args=arguments[1:], prog=f"limits {name}")
+
+
+def _function(name: str) -> Callable[..., int]:
+    return _part(_COMMANDS[name].module, _COMMANDS[name].function)
+
+
+def _part(module: str, function: str) -> Callable[..., int]:
+    return getattr(import_module(f"limits.cli.{module}"), function)
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    """Return the parser of the light commands, which knows the names of all."""
+    parser = argparse.ArgumentParser("limits", description=_DESCRIPTION)
+    parser.add_argument("--version", action="store_true", help="print the version and exit")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for each, command in _COMMANDS.items():
+        under = commands.add_parser(each, help=command.summary, description=command.summary)
+        if each == name and command.arguments:
+            _part(command.module, command.arguments)(under)
+    return parser

@@ -1,31 +1,36 @@
 """``limits list``: what can be run."""
 
-from typing import Annotated
+import shutil
+import textwrap
+from argparse import ArgumentParser
 
-import tyro
-from rich.table import Table
-from rich.text import Text
-
-from limits.cli.console import output_console
 from limits.cli.discovery import describe, known_names
 
-__all__ = ["list_experiments"]
+__all__ = ["list_arguments", "list_experiments"]
+
+_COLUMNS_OF_A_FILE = 120
+_NARROWEST = 20
 
 
-def list_experiments(
-    *,
-    plain: Annotated[
-        bool, tyro.conf.FlagCreatePairsOff, tyro.conf.arg(help="One name a line, for scripts.")
-    ] = False,
-) -> int:
-    """List the experiments that `limits run` knows."""
-    console = output_console()
+def list_arguments(parser: ArgumentParser) -> None:
+    """Describe the arguments of `list_experiments`."""
+    parser.add_argument("--plain", action="store_true", help="one name a line, for scripts")
+
+
+def list_experiments(*, plain: bool) -> int:
+    """Print the experiments that `limits run` knows."""
+    names = known_names()
     if plain:
-        console.print("\n".join(known_names()), soft_wrap=True, markup=False)
+        print("\n".join(names))
         return 0
-    table = Table("experiment", "what it shows", box=None, header_style="bold")
-    for name in known_names():
-        table.add_row(Text(name, no_wrap=True), Text(describe(name)))
-    console.print(table)
-    console.print("\nlimits run NAME --scale smoke|laptop|paper; a folder's name runs all in it.")
+    left = max(map(len, ("experiment", *names))) + 2
+    columns = shutil.get_terminal_size((_COLUMNS_OF_A_FILE, 0)).columns
+    room = max(_NARROWEST, columns - left)
+    print(f"{'experiment':<{left}}what it shows")
+    for name in names:
+        first, *rest = textwrap.wrap(describe(name), room) or [""]
+        print(f"{name:<{left}}{first}")
+        for line in rest:
+            print(" " * left + line)
+    print("\nlimits run NAME --scale smoke|laptop|paper; a folder's name runs all in it.")
     return 0

@@ -137,6 +137,7 @@ def test_log_norm_has_the_lognormal_law(block: str, activation: str) -> None:
     assert float(logs.var()) == pytest.approx(law.variance, rel=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("net", "n_paths"), [(RES3, 6000), (limits.ResNet("tanh", block="res-2", coefficient=2), 500)]
 )

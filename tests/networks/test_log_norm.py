@@ -25,6 +25,7 @@ def log_factors(sample, coefficient):
     return torch.log((1 + coefficient * sample.layer_weights[..., 0, 0].double()).abs())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("coefficient", "grows"), [(0.5, False), (3.0, True), (1e6, True)], ids=str
 )

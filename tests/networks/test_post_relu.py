@@ -162,6 +162,7 @@ def test_bounds_of_a_ratio_are_reached_and_never_crossed():
     assert limits.closed_forms.post_relu_ratio(even, 0.1) == pytest.approx(1.01, abs=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("beta", [1.0, 0.5, 0.4, 0.25])
 @pytest.mark.parametrize("width", [16, 64, 128])
 def test_second_moment_stays_between_its_bounds(beta, width):

@@ -148,11 +148,12 @@ def test_torchsde_takes_coarser_steps_than_the_draw(steps: int) -> None:
     assert largest_difference(ours, theirs) < 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("net", "path", "depth"),
     [
-        pytest.param(RES3, limits.BrownianPath(6), 1024, marks=pytest.mark.thorough),
-        pytest.param(RES3, limits.BrownianPath(6), 1000, marks=pytest.mark.thorough),
+        (RES3, limits.BrownianPath(6), 1024),
+        (RES3, limits.BrownianPath(6), 1000),
         (TANH, limits.IIDPath(6), 1000),
         (TANH, limits.BrownianPath(6), 1000),
     ],
@@ -415,6 +416,7 @@ def test_every_solver_returns_the_same_kind_of_trajectory() -> None:
             torch.testing.assert_close(out.log_norm, out.terminal.norm(dim=-1).log())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("threads", [1, 2])
 def test_solutions_do_not_depend_on_the_number_of_threads(threads: int) -> None:
     limit, sample = brownian(32, width=20, n_paths=800)

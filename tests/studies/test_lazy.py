@@ -152,6 +152,7 @@ def coupled_norms(width: int, *, lazy: bool, seed: int) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("width", [8, 40])
 def test_lazy_and_dense_draws_have_the_same_law(width):
     lazy = coupled_norms(width, lazy=True, seed=0)

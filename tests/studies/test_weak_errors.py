@@ -227,6 +227,7 @@ def test_functional_that_overflows_is_refused() -> None:
         limits.weak_error(out, 0.0, functional=lambda h: squared_norm(h) / 0)
 
 
+@pytest.mark.thorough
 def test_study_of_weak_errors_keeps_the_sign_of_every_path(
     coupled: limits.ConvergenceStudy,
 ) -> None:

@@ -217,6 +217,7 @@ def raise_two_words():
     raise TwoWordsError("one", "two")
 
 
+@pytest.mark.thorough
 def test_an_exception_that_cannot_travel_arrives_as_its_message():
     with ProcessWorkers(1) as pool, pytest.raises(RuntimeError, match="TwoWordsError: one"):
         pool.submit(raise_two_words).result(timeout=60)

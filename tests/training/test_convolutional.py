@@ -159,6 +159,7 @@ def test_training_is_that_of_torch():
     assert trained.diverged_at is None
 
 
+@pytest.mark.thorough
 def test_a_divergence_is_recorded():
     data = limits.data.standardised(limits.data.digits(), channels=1)
     recipe = limits.Recipe(epochs=2, milestones=(), crop=0, flip=False, learning_rate=1e30)

@@ -104,6 +104,7 @@ FEW = [(*FAMILIES[i], (8, 32, 128), 3) for i in (1, 3, 5)]
 MANY = [pytest.param(*each, (16, 64, 256), 6, marks=pytest.mark.thorough) for each in FAMILIES]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("path", "critical", "kind", "depths", "n_seeds"), [*FEW, *MANY])
 def test_the_critical_exponent_of_a_law_is_recovered(path, critical, kind, depths, n_seeds):
     x = torch.randn(16, 16, generator=torch.Generator().manual_seed(0))
@@ -405,6 +406,7 @@ def test_the_same_seed_gives_the_same_numbers_and_leaves_the_generator():
     assert not first.dataset.equals(other.dataset)
 
 
+@pytest.mark.thorough
 def test_a_check_is_read_back_from_its_numbers(tmp_path):
     check = checked("res-1", "iid", 0.25)
     check.to_dataset().to_netcdf(tmp_path / "check.nc")
