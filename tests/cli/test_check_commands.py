@@ -120,6 +120,7 @@ def test_no_verdict_can_fail_too(models, capsys):
     assert "evidence is too thin" in capsys.readouterr().out
 
 
+@pytest.mark.thorough
 def test_inputs_branches_exponents_and_steps_are_named(models, capsys):
     options = ["--inputs", f"{models}:batch", "--make-step", f"{models}:make_step", "--steps", "2"]
     assert main(["check", f"{models}:plain", *FAST, *options, "--betas", "0", "0.5", "1"]) == 0
@@ -149,6 +150,7 @@ def test_targets_that_cannot_be_found_are_explained(models, capsys, tmp_path, ta
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.thorough
 def test_reports_of_a_refusal_say_why():
     check = limits.depth_check(
         lambda depth: torch.nn.TransformerEncoder(

@@ -262,6 +262,7 @@ def test_sigterm_ends_like_ctrl_c_with_status_143(experiments, said):
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.thorough
 def test_what_is_finished_is_not_computed_again(experiments, said):
     experiments("once", change=("depths = np.array", 'print("computing"); depths = np.array'))
     assert main(["run", "once"]) == 0
@@ -274,6 +275,7 @@ def test_what_is_finished_is_not_computed_again(experiments, said):
     assert said()[0].count("computing") == 2
 
 
+@pytest.mark.thorough
 def test_changed_settings_start_a_new_run_and_say_so(experiments, said):
     assert main(["run", "made_up", "--n-paths", "5"]) == 0
     said()

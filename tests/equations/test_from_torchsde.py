@@ -325,6 +325,7 @@ def test_additive_noise_of_a_state_free_drift_leaves_a_deterministic_error() -> 
         )
 
 
+@pytest.mark.thorough
 def test_motions_of_torchsde_serve_a_convergence_test_too() -> None:
     case = CASES["faded"]
     sde, bm = case.make(), interval(300, 2)

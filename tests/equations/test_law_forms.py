@@ -176,6 +176,7 @@ def test_parallel_inputs_stay_parallel() -> None:
 # --- coupling -----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_strong_order_of_euler_on_the_noise_of_a_law_form_is_one_half() -> None:
     limit = limits.depth_limit(RES3, limits.BrownianPath(WIDTH))
     noise = limit.sample(depth=2048, n_paths=1000, seed=0)

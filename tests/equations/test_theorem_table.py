@@ -176,6 +176,7 @@ def test_correction_does_change_the_limit_of_independent_weights() -> None:
     torch.testing.assert_close(corrected, torch.exp(motion), rtol=0.1, atol=0)
 
 
+@pytest.mark.thorough
 def test_correction_does_change_the_limit_below_one_half() -> None:
     # The correction undoes the very drift that the correlations leave, contraction included.
     path = limits.FractionalPath(4, hurst=0.1)

@@ -79,6 +79,7 @@ def test_copies_of_an_input_add_nothing_to_the_confidence() -> None:
     assert copies.standard_error == pytest.approx(once.standard_error, rel=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("p", [1, 2])
 def test_the_standard_error_is_the_spread_of_the_estimate_over_replications(p: int) -> None:
     # 1500 independent replications of an estimate from 256 paths: their standard deviation is

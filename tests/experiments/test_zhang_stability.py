@@ -101,6 +101,7 @@ def test_histograms_at_laptop_scale_ask_for_what_was_promised():
     assert figure["stability"].SCALES["laptop"].depths[-1] == 10**4
 
 
+@pytest.mark.thorough
 def test_single_precision_is_enough_for_the_spectral_norm():
     net, path = limits.ResNet("identity", beta=0.5, coefficient=2.0), limits.BrownianPath(50)
     norms = []

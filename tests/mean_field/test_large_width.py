@@ -136,6 +136,7 @@ class ClosedEquations:
         return torch.stack(rows, dim=-1)
 
 
+@pytest.mark.thorough
 def test_the_published_example_is_reached_with_a_true_error_estimate():
     f = LargeWidthLimit("tanh").descend(*ONE, steps=3, seed=0)
     assert torch.allclose(

@@ -237,6 +237,7 @@ def test_own_block_has_limits_studies_and_both_solvers() -> None:
     assert limits.EulerMaruyama().solve(law, h0, noise).terminal.shape == (3, 2, WIDTH)
 
 
+@pytest.mark.thorough
 def test_own_block_can_be_corrected_at_the_order_of_theory() -> None:
     study = limits.convergence_study(
         limits.ResNet("identity", block=Gated(normal(WIDTH, WIDTH, seed=9)), corrected=True),

@@ -188,7 +188,7 @@ def test_batched_equals_looped_over_paths_and_inputs(net, path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-@pytest.mark.parametrize("width", [5, 40])
+@pytest.mark.parametrize("width", [5, pytest.param(40, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize("kind", [limits.BrownianPath, limits.SmoothPath])
 @every_network
 def test_chunks_change_no_bit(net, kind, width, dtype):

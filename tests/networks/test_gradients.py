@@ -276,6 +276,7 @@ def test_float32_gradients_agree_with_float64_at_depth_1000(block):
 # --- second moments ---
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [limits.BrownianPath, limits.IIDPath], ids=["gaussian", "uniform"])
 @pytest.mark.parametrize(("width", "beta"), [(16, 0.5), (40, 0.5), (4, 0.75), (16, 1.0)])
 def test_tangents_and_gradients_of_res_3_grow_like_its_states(kind, width, beta):

@@ -86,6 +86,7 @@ def test_gradient_times_state_is_the_same_at_every_layer(lazy, beta):
     assert relative_difference(products, products[-1:].expand_as(products)) < 1e-11
 
 
+@pytest.mark.thorough
 def test_explosion_neither_overflows_nor_loses_a_digit():
     # Wide enough that no layer sets all units to 0 at once, which has probability 2^-32.
     sample = limits.BrownianPath(32).sample(depth=500, n_paths=16, seed=0)

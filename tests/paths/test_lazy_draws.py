@@ -198,6 +198,7 @@ def test_both_precisions_see_the_same_draw():
 # --- log norms ---------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "net",
     [

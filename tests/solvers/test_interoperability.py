@@ -23,6 +23,7 @@ def unit_interval(dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 # 300: torchsde's clock takes 301 steps, and floor would miss 182 of the 300 layers.
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1024, 1000, 300])
 @pytest.mark.parametrize("inputs", [1, 3])
 def test_sdeint_in_units_of_time_equals_our_loop(depth: int, inputs: int) -> None:
@@ -42,6 +43,7 @@ def test_sdeint_in_units_of_time_equals_our_loop(depth: int, inputs: int) -> Non
     assert float((limit.unpack(y)[-1] - ours).abs().max()) < 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1024, 1000])
 def test_sdeint_in_units_of_layers_equals_the_network_at_every_layer(depth: int) -> None:
     path = limits.BrownianPath(6)

@@ -66,6 +66,7 @@ def test_the_projected_scheme_is_the_network():
     assert relative_difference(halved.terminal, NET(h0, sample.at_depth(16)).terminal) < 1e-14
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("lazy", [False, pytest.param(True, marks=pytest.mark.thorough)])
 def test_gaussian_weights_converge_path_by_path_at_order_one_half(lazy):
     """Distances to a deep network on the same paths fall like L^-1/2: the coupling is strong.
@@ -137,6 +138,7 @@ def test_a_rotation_stops_at_the_boundary():
     assert errors[0] / errors[1] == pytest.approx(2, abs=0.2)
 
 
+@pytest.mark.thorough
 def test_width_one_is_geometric_brownian_motion():
     path = limits.BrownianPath(1)
     sample = path.sample(depth=4096, n_paths=64, seed=0)
@@ -181,6 +183,7 @@ def test_the_log_of_the_norm_is_normal(form, coefficient):
     assert kstest(centred, norm(0, law.variance**0.5).cdf).statistic < 0.02
 
 
+@pytest.mark.thorough
 def test_two_inputs_have_the_joint_law_of_the_network():
     path = limits.BrownianPath(5)
     h0 = torch.tensor([[1.0, 0.5, 0.0, 0.0, 2.0], [0.0, 1.5, 0.3, 0.0, 1.0]], dtype=torch.float64)
@@ -219,6 +222,7 @@ def test_a_small_scale_leaves_relu_of_the_input():
     assert relative_difference(net(h0, sample).terminal, solution.terminal) < 0.05
 
 
+@pytest.mark.thorough
 def test_inputs_outside_the_orthant_begin_at_their_projection():
     sample = BROWNIAN.sample(depth=2048, n_paths=32, seed=0)
     h0 = normal_inputs(1, 6)
@@ -240,6 +244,7 @@ def test_torch_libraries_are_refused_because_they_cannot_reflect():
         limits.TorchDiffEq().solve(ode, h0, nodes)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("coupling", ["isotropic", "path"])
 def test_the_mean_square_of_the_infinitely_deep_network_is_e(coupling):
     """Reflection acts at right angles to the state, so that E|H_1|^2 = e |h_0|^2."""

@@ -284,6 +284,7 @@ def test_rates_agree_with_a_direct_sum() -> None:
 # --- below the critical exponent ----------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_res1_contracts_below_the_critical_exponent() -> None:
     # log|h_L| ~ -L^(1 - 2 beta) / (2 d), with the factor 1 - L^(2H - 1) of finite depth.
     hurst, beta, width, depth = 0.1, 0.3, 10, 1024
@@ -302,6 +303,7 @@ def test_res3_explodes_below_the_critical_exponent() -> None:
     assert float(logs.mean()) > 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("block", ["res-1", "res-3"])
 def test_above_the_critical_exponent_the_network_is_the_identity(block: str) -> None:
     path = limits.FractionalPath(10, hurst=0.2)

@@ -126,6 +126,7 @@ def test_solutions_are_differentiable_in_the_input() -> None:
 # --- torchsde ----------------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [1024, 1000])
 def test_torchsde_on_the_shared_path_equals_our_loop(depth: int) -> None:
     limit, sample = brownian(depth)
@@ -225,6 +226,7 @@ def converged(limit: limits.DepthLimit, h0: Tensor, *, every: int = 256) -> Tens
     return solution.values[::every]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ORDERS)
 def test_a_fixed_step_method_shows_its_order(method: str) -> None:
     # One draw, no sampling error: between 32 and 64 steps the order is reached within 0.1.

@@ -42,6 +42,7 @@ def scalar_study(hurst: float) -> limits.ConvergenceStudy:
 
 
 # Orders over 8 seeds: 0.180 to 0.184 (H = 0.6), 0.386 to 0.399, 0.493 to 0.506, 0.798 to 0.808.
+@pytest.mark.thorough
 @pytest.mark.parametrize(("hurst", "within"), [(0.6, 0.03), (0.7, 0.03), (0.75, 0.03), (0.9, 0.06)])
 def test_scalar_linear_network_has_order_two_h_minus_one(hurst: float, within: float) -> None:
     study = scalar_study(hurst)
@@ -59,6 +60,7 @@ def test_scalar_linear_network_has_the_constant_of_theory(hurst: float) -> None:
         assert error.value / float(young_linear_error(depth, hurst)) == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("hurst", [0.6, 0.75])
 def test_scalar_error_is_path_by_path_the_leading_term(hurst: float) -> None:
     depth = 2**12

@@ -81,6 +81,7 @@ def test_change_that_vanishes_by_chance_does_not_end_the_search() -> None:
     assert bias == pytest.approx(honest, rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_doubt_of_the_bias_is_its_standard_error() -> None:
     rule, generator = Extrapolation(), np.random.default_rng(0)
     errors = np.array([0.3, 0.1, 0.03, 0.02, 0.01])
@@ -220,6 +221,7 @@ def test_mirror_images_cancel_what_is_odd(pairs: IsotropicCoupling | PathCouplin
 
 
 # Ratios of consecutive variances over 8 seeds: 1.7 to 2.3, for smooth weights 3.8 to 4.9.
+@pytest.mark.thorough
 def test_deeper_levels_have_smaller_variances() -> None:
     for pairs in (isotropic(LINEAR), on_path(BROWNIAN), on_path(SMOOTH)):
         spreads = [float(pairs.differences(2 * d, d, 0, 4096).var()) for d in (8, 16, 32)]

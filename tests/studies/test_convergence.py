@@ -254,6 +254,7 @@ def test_any_solver_may_be_the_reference() -> None:
         assert one.value == pytest.approx(two.value, rel=0.02)
 
 
+@pytest.mark.thorough
 def test_two_adaptive_references_agree_far_below_the_error_they_measure() -> None:
     fifth = ode_study(reference=limits.TorchDiffEq(rtol=1e-9, atol=1e-11), n_paths=32)
     eighth = ode_study(reference=None, n_paths=32)

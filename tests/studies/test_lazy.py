@@ -94,6 +94,7 @@ def study(net: limits.ResNet = RELU, width: int = 6, **changes) -> limits.Conver
     return limits.convergence_study(net, limits.BrownianPath(width), **(settings | changes))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("error", ["strong", "uniform"])
 def test_no_bit_of_a_lazy_study_depends_on_chunks_or_threads(error, dtype):
@@ -120,6 +121,7 @@ def test_single_and_double_precision_measure_the_same_lazy_errors():
     assert np.allclose(single, double, rtol=1e-4)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("width", "n_paths"), [pytest.param(8, 2000, marks=pytest.mark.thorough), (40, 1000)]
 )

@@ -58,6 +58,7 @@ def test_linear_network_has_weak_order_one(coupled: limits.ConvergenceStudy) -> 
 
 
 # The most over 8 seeds and five depths: 1.4 standard errors.
+@pytest.mark.thorough
 def test_linear_network_has_the_exact_weak_error_at_every_depth(
     coupled: limits.ConvergenceStudy,
 ) -> None:
@@ -125,6 +126,7 @@ def test_res3_has_its_exact_second_moment_at_every_depth() -> None:
     assert abs(gap.value - exact) < 4 * gap.standard_error
 
 
+@pytest.mark.thorough
 def test_correlation_of_two_inputs_follows_the_kernel_equation() -> None:
     # Each path has inputs of its own, or all paths would share the chance correlations of two.
     width, n_paths, initial = 512, 16, 0.3

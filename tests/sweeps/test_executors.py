@@ -28,6 +28,7 @@ def test_worker_processes_change_no_bit(alone, workers):
     xarray.testing.assert_identical(without_times(dataset), alone)
 
 
+@pytest.mark.thorough
 def test_the_order_of_tasks_changes_no_bit(alone):
     dataset = run(survivor(), Config(widths=(16, 8, 4)), seed=0)
     ordered = dataset.sel(width=[4, 8, 16])
@@ -126,6 +127,7 @@ def test_a_call_is_not_left_waiting_when_no_worker_can_be_started(monkeypatch):
             future.result(timeout=30)
 
 
+@pytest.mark.thorough
 def test_progress_from_the_inside_reaches_the_parent():
     fractions = []
     with executor_for(workers=1) as executor:

@@ -157,6 +157,7 @@ def test_a_dead_worker_fails_its_own_call_only():
     assert not pool.pids
 
 
+@pytest.mark.thorough
 def test_the_executor_is_one_that_the_standard_library_would_know():
     with ProcessWorkers(1) as pool:
         assert list(pool.map(abs, [-1, 2, -3])) == [1, 2, 3]
@@ -338,6 +339,7 @@ DAMAGES = {
 }
 
 
+@pytest.mark.thorough
 def test_damaged_files_are_named_and_their_tasks_computed_again(tmp_path, undisturbed):
     run(survivor(), Config(), seed=0, folder=tmp_path)
     files = sorted((tmp_path / "tasks").iterdir())[::3]

@@ -133,6 +133,7 @@ def test_the_default_recipe_is_that_of_the_paper():
     assert "batch/plain/20" in names
 
 
+@pytest.mark.thorough
 def test_training_is_that_of_torch():
     data = limits.data.standardised(limits.data.digits(), channels=1)
     recipe = limits.Recipe(
