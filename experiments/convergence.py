@@ -16,7 +16,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.optimize import nnls
-from sklearn.datasets import load_digits
 
 import limits
 
@@ -159,9 +158,9 @@ def task(
 
 def digits(n_inputs: int) -> torch.Tensor:
     """Return the first image of each of the first classes, 64 pixels in [0, 1]."""
-    images, classes = load_digits(return_X_y=True)
-    rows = [int(np.argmax(classes == each)) for each in range(n_inputs)]
-    return torch.as_tensor(images[rows] / 16.0, dtype=torch.float64)
+    data = limits.data.digits()
+    rows = [int((data.train_classes == each).nonzero()[0]) for each in range(n_inputs)]
+    return data.train_inputs[rows].double()
 
 
 def _path(config: Config, spec: Line, width: int) -> limits.WeightPath:

@@ -169,9 +169,6 @@ def _movement(before: Tensor, after: Tensor, read: Tensor) -> Estimate:
 
 
 def _root_of_mean(squares: Tensor) -> Estimate:
-    mean = float(squares.mean())
-    if not math.isfinite(mean):
+    if not bool(torch.isfinite(squares).all()):
         return Estimate(math.inf, math.inf, len(squares))
-    root = math.sqrt(mean)
-    error = float(squares.std()) / math.sqrt(len(squares)) / max(2 * root, 1e-300)
-    return Estimate(root, error, len(squares))
+    return Estimate.of_power_mean(squares.sqrt().cpu(), 2)
