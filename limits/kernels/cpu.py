@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from limits.kernels.jit import inlined, loop
+from limits.kernels.jit import bitcast, inlined, loop
 from limits.kernels.philox import (
     ANGLE,
     COSINE,
@@ -45,21 +45,8 @@ _TO_UNIT, _TO_RADIUS = _F(2.0**-24), _F(2.0**-31)
 _instruction: Any = intrinsic
 
 
-def _bitcast(kind: ir.Type, result: Any, number: Any) -> Any:
-    """Return an instruction that reads the bits of a number as another type."""
-
-    @_instruction
-    def cast(_: Any, given: Any) -> Any:
-        def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-            return builder.bitcast(args[0], kind)
-
-        return result(number), build
-
-    return cast
-
-
-_bits = _bitcast(ir.IntType(32), types.int32, types.float32)
-_number = _bitcast(ir.FloatType(), types.float32, types.int32)
+_bits = bitcast(ir.IntType(32), types.int32, types.float32)
+_number = bitcast(ir.FloatType(), types.float32, types.int32)
 
 
 @_instruction

@@ -5,26 +5,44 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any
 
+from llvmlite import ir
 from numba import njit
+from numba.extending import intrinsic
 
-__all__ = ["inlined", "loop"]
+__all__ = ["bitcast", "inlined", "loop"]
+
+_instruction: Any = intrinsic
 
 
 def loop(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called; it lets other threads run.
 
-    Never fast mathematics: a compiler that may fuse or reorder makes other bits.
+    Never fast mathematics: a compiler that may fuse or reorder makes other bits. Divisions by zero
+    are not looked for, which would keep them out of vectors: they give infinity.
     """
     try:
-        return njit(nogil=True, cache=True)(function)
+        return njit(nogil=True, cache=True, error_model="numpy")(function)
     except RuntimeError:  # neither the installation nor the home of the user can be written
         _say_once()
-        return njit(nogil=True)(function)
+        return njit(nogil=True, error_model="numpy")(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
     """Compile a function into every loop that calls it."""
     return njit(inline="always")(function)
+
+
+def bitcast(kind: ir.Type, result: Any, number: Any) -> Any:
+    """Return an instruction that reads the bits of a number as another type."""
+
+    @_instruction
+    def cast(_: Any, _given: Any) -> Any:
+        def build(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+            return builder.bitcast(args[0], kind)
+
+        return result(number), build
+
+    return cast
 
 
 @cache

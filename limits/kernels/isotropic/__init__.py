@@ -1,0 +1,4 @@
+"""Isotropic limits: loops over paths, with numbers that are drawn where they are used."""
+
+from limits.kernels.isotropic.steps import IsotropicLaw as IsotropicLaw
+from limits.kernels.isotropic.steps import euler_steps as euler_steps

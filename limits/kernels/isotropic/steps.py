@@ -1,0 +1,137 @@
+"""Which kernel takes the steps: that of the device the states are on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from limits.kernels.philox import Key
+from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCode
+
+__all__ = ["IsotropicLaw", "euler_steps"]
+
+_AT_ONCE = 2**26
+"""Numbers of one call, a quarter of a second with all that is done with them: between calls the
+user may interrupt."""
+
+
+@dataclass(frozen=True)
+class IsotropicLaw:
+    """The coefficient of dH^a = scale sum_b R_ab(H) dB^b - decay H^a dt, as kernels know it.
+
+    R R^T has entries strength <s(h^a), s(h^b)>; with `arc_cosine` it is the arc-cosine kernel of
+    s(h^a) and s(h^b), whose diagonal is the same for a strength of one half.
+
+    Parameters
+    ----------
+    activation : {"identity", "relu", "tanh", "gelu"}
+        The s.
+    strength, scale, decay : float
+        As above.
+    reflected : bool
+        Whether states are projected onto the orthant after every step.
+    arc_cosine : bool
+        Of inputs that share a path.
+    """
+
+    activation: ActivationCode
+    strength: float
+    scale: float
+    decay: float = 0.0
+    reflected: bool = False
+    arc_cosine: bool = False
+
+    def numbers(self, drawn_depth: int, ratio: int) -> tuple[float, float, float]:
+        """Return strength, factor of a normal and factor of the state of a step."""
+        return self.strength, self.scale / drawn_depth**0.5, 1 - self.decay * ratio / drawn_depth
+
+
+def euler_steps(
+    states: Tensor,
+    law: IsotropicLaw,
+    key: Key,
+    *,
+    drawn_depth: int,
+    ratio: int = 1,
+    path: int = 0,
+    record: Tensor | None = None,
+    times: Sequence[int] = (),
+) -> Tensor:
+    """Overwrite states at time 0 by those at time 1 of Euler's scheme, and return them.
+
+    h <- (1 - decay dt) h + scale R(h) dB, where dB are sums of `ratio` consecutive normals of
+    variance 1 / drawn_depth, and dt = ratio / drawn_depth. The normal of unit j of input a in
+    layer k of path p is that at the address (p, k, a width + j) of a stream. Other threads run
+    meanwhile, and no number depends on how paths are divided among calls.
+
+    Parameters
+    ----------
+    states : Tensor
+        ``(path, input, width)``, contiguous, in float32 or float64.
+    law : IsotropicLaw
+        The equation.
+    key : Key
+        Of the stream.
+    drawn_depth, ratio : int
+        How many layers of normals there are, and how many of them make a step.
+    path : int, default 0
+        Number of the first path.
+    record : Tensor, optional
+        ``(time, path, input, width)``, contiguous; receives states after chosen steps.
+    times : sequence of int
+        The steps, increasing, counted from one.
+
+    Examples
+    --------
+    >>> from limits.kernels import stream_key
+    >>> law = IsotropicLaw("identity", 1.0, 0.5)
+    >>> key, h0 = stream_key(0, "example"), torch.ones(3, 1, 4)
+    >>> h = euler_steps(h0.clone(), law, key, drawn_depth=8)
+    >>> part = euler_steps(h0[2:].clone(), law, key, drawn_depth=8, path=2)
+    >>> bool((part == h[2:]).all())
+    True
+    """
+    if not states.numel():
+        return states
+    kept = np.array([ratio * step for step in times], dtype=np.int64)
+    rows = states.new_empty(0, *states.shape) if record is None else record
+    most = max(1, _AT_ONCE // (states.numel() * ratio)) * ratio
+    for start in range(0, drawn_depth, most):
+        part = (start, min(most, drawn_depth - start))
+        _on_cpu(states, rows, kept, part, law, key, drawn_depth, ratio, path)
+    return states
+
+
+def _on_cpu(
+    states: Tensor,
+    record: Tensor,
+    times: np.ndarray,
+    layers: tuple[int, int],
+    law: IsotropicLaw,
+    key: Key,
+    drawn_depth: int,
+    ratio: int,
+    path: int,
+) -> None:
+    # Numba takes half a second to import, and not every command computes.
+    from limits.kernels.isotropic.cpu import euler_one_input, euler_several_inputs
+
+    kind = np.float32 if states.dtype == torch.float32 else np.float64
+    inputs = states.shape[1]
+    arguments = (
+        states.detach().flatten(1).numpy(),
+        record.detach().flatten(2).numpy(),
+        times,
+        *layers,
+        tuple(np.uint64(word) for word in key),
+        tuple(kind(each) for each in law.numbers(drawn_depth, ratio)),
+        ACTIVATION_CODES.index(law.activation),
+        law.reflected,
+        path,
+    )
+    if inputs == 1 and ratio == 1:
+        euler_one_input(*arguments)
+    else:
+        euler_several_inputs(*arguments, inputs, ratio, law.arc_cosine)

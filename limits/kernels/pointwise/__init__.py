@@ -1,0 +1,1 @@
+"""Activations in plain arithmetic, so that loops compute several entries at a time."""
