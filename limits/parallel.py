@@ -11,12 +11,18 @@ import torch
 
 from limits._typing import Progress
 from limits.modes import Modes, without_autocast
-from limits.randomness import BLOCK
 
-__all__ = ["Ticker", "balanced", "map_chunks", "shares"]
+__all__ = ["Ticker", "balanced", "map_chunks", "ranges_of", "shares"]
 
 T = TypeVar("T")
 _REPORTS = 200
+
+_COMPANY = 16
+"""Paths that one call of torch computes side by side, or a multiple.
+
+Streams would serve any number. A library of matrix products takes another way for very few, which
+is slower and rounds otherwise.
+"""
 
 
 class Ticker:
@@ -52,7 +58,21 @@ def balanced(ranges: Sequence[tuple[int, int]], workers: int) -> list[tuple[int,
     """
     n_paths = sum(count for _, count in ranges)
     chunks = math.ceil(len(ranges) / workers) * workers
-    size = math.ceil(n_paths / chunks / BLOCK) * BLOCK
+    return ranges_of(n_paths, math.ceil(n_paths / chunks))
+
+
+def ranges_of(n_paths: int, chunk: int) -> list[tuple[int, int]]:
+    """Split paths into (first, count) ranges of `chunk`, rounded up to a multiple of sixteen.
+
+    Sixteen paths or more are computed side by side, because products of very few are slower and
+    round otherwise.
+
+    Examples
+    --------
+    >>> ranges_of(70, 20)
+    [(0, 32), (32, 32), (64, 6)]
+    """
+    size = max(1, math.ceil(chunk / _COMPANY)) * _COMPANY
     return [(first, min(size, n_paths - first)) for first in range(0, n_paths, size)]
 
 

@@ -1,40 +1,34 @@
-"""Named random streams whose numbers depend on nothing but their name.
+"""Named random streams: numbers that are a function of their address.
 
-A *path* is numbered by an integer, and sixteen consecutive paths form a *block*. Every
-(seed, name, block, part) owns one generator, so that the numbers of a path depend neither
-on how many paths are drawn, nor on chunks, threads, workers or devices.
+A number is fixed by (seed, name, path, layer, entry) alone, so that it depends neither on how many
+are drawn, nor on their order, chunks, threads, workers or devices. How it is made stands in
+`limits.kernels.philox`.
 """
 
 import hashlib
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from limits.checks import check_seed
-from limits.compiled import WORDS, generator_of, loops_for
 from limits.exceptions import LimitsError
+from limits.kernels import Key, NumberKind, fill, stream_key
 
-__all__ = ["BLOCK", "Stream", "blocks_of", "memory_of"]
+__all__ = ["Stream"]
 
-BLOCK = 16
-"""Paths in a block. Also the granularity at which torch's vectorised normals are a prefix."""
-
-_THREAD = threading.local()
+_WORDS = 624
+_START, _STOP = 24, 24 + 8 * _WORDS
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A family of random numbers with a name, one generator per block of sixteen paths.
+    """A family of random numbers with a name, one for every path, layer and entry.
 
-    The 624 words of a Mersenne Twister are filled from SHAKE-128 of the key text: the whole
-    state, because ``torch.manual_seed`` keeps only 32 bits of a seed and hashed seeds of that
-    width collide. Numbers are drawn in float32 on the CPU (the same ones whatever dtype or
-    device they are used in), at multiples of sixteen, where a shorter draw is a prefix of a
-    longer one.
+    Numbers are float32, the same whatever dtype or device they are used in. A stream has no state:
+    asking twice gives the same numbers twice. It serves one kind of numbers; another kind at the
+    same address is made of the same bits and depends on the first.
 
     Parameters
     ----------
@@ -50,13 +44,16 @@ class Stream:
 
     References
     ----------
-    Matsumoto and Nishimura, "Mersenne Twister", ACM TOMACS 8 (1998); FIPS 202 (SHAKE-128).
+    Salmon, Moraes, Dror, Shaw, "Parallel random numbers: as easy as 1, 2, 3", SC (2011).
 
     Examples
     --------
     >>> stream = Stream(seed=0, name="example")
-    >>> few, many = stream.normals(0, 16, 5), stream.normals(0, 48, 5)
-    >>> bool((few == many[:16]).all())
+    >>> few, many = stream.normals(7, 1, 5), stream.normals(0, 48, 9)
+    >>> bool((few[0] == many[7, :5]).all())
+    True
+    >>> layers = stream.normals(0, 48, 9, n_layers=3)
+    >>> bool((layers[2] == stream.normals(0, 48, 9, layer=2)).all())
     True
     """
 
@@ -71,59 +68,85 @@ class Stream:
         """Seed and name as one word: equal labels mean equal numbers."""
         return f"{self.seed}:{self.name}"
 
+    @cached_property
+    def key(self) -> Key:
+        """What kernels take instead of the name."""
+        return stream_key(self.seed, self.name)
+
     def child(self, name: str) -> "Stream":
         """Return the stream of the same seed under a longer name."""
         return Stream(self.seed, f"{self.name}/{name}")
 
-    def generator(self, block: int, part: int = 0) -> torch.Generator:
-        """Return a fresh generator at the start of one block's part."""
-        return generator_of(self._digest(block, part, WORDS // 2))
+    def generator(self, number: int = 0, part: int = 0) -> torch.Generator:
+        """Return a fresh sequential generator of torch, for permutations and the like.
+
+        All 624 words of its state are made of the name and the two numbers.
+        ``torch.manual_seed`` keeps only 32 bits of a seed, and hashed seeds of that width collide.
+        """
+        text = f"limits:{self.label}:{number}:{part}"
+        words = bytearray(hashlib.shake_128(text.encode()).digest(4 * _WORDS))
+        state = _fresh_state().clone()
+        # The state keeps each 32-bit word in 64 bits, low half first.
+        state[_START:_STOP].view(torch.int32)[::2] = torch.frombuffer(words, dtype=torch.int32)
+        generator = torch.Generator()
+        generator.set_state(state)
+        return generator
 
     def normals(
         self,
         first_path: int,
         n_paths: int,
         size: int,
-        part: int = 0,
+        layer: int = 0,
         *,
-        memory: Tensor | None = None,
+        n_layers: int | None = None,
+        first_entry: int = 0,
+        device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Tensor:
         """Return standard normals of shape ``(n_paths, size)`` in float32.
 
-        With numba installed, a process that draws many of them draws the same numbers, in every
-        bit, in a quarter of the time.
-
         Parameters
         ----------
-        memory : Tensor, optional
-            Where to put them, of at least `memory_of` numbers; fresh memory costs as much as
-            the numbers.
+        first_path, n_paths : int
+            The paths.
+        size : int
+            Entries of each.
+        layer : int, default 0
+            The layer, or the first one.
+        n_layers : int, optional
+            How many layers; the shape is then ``(n_layers, n_paths, size)``.
+        first_entry : int, default 0
+            Number of the first entry.
+        device : torch.device or str, default "cpu"
+            Where to draw; the numbers are the same.
+        out : Tensor, optional
+            Where to put them, of that shape; fresh memory costs as much as the numbers. Its
+            device counts. Only entries must be side by side.
+
+        Raises
+        ------
+        LimitsError
+            If `out` has another shape or is not float32, or an address is out of range.
         """
-        buffer = _rows(n_paths, size, memory)
-        loops = loops_for(buffer.numel())
-        if loops is None or n_paths == 0:
-            return self._draw(Tensor.normal_, first_path, buffer, part)[:, :size]
-        blocks = blocks_of(first_path, n_paths)
-        digests = bytearray().join(self._digest(block, part, WORDS // 2) for block, *_ in blocks)
-        states = np.frombuffer(digests, np.uint32).reshape(-1, WORDS)
-        loops.normals(buffer.view(-1).numpy(), states, BLOCK * buffer.shape[1])
-        return buffer[:, :size]
+        at = (layer, first_path, first_entry)
+        return self._draw("normal", at, (n_layers, n_paths, size), device, out)
 
     def uniforms(
         self,
         first_path: int,
         n_paths: int,
         size: int,
-        part: int = 0,
+        layer: int = 0,
         *,
-        memory: Tensor | None = None,
+        n_layers: int | None = None,
+        first_entry: int = 0,
+        device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Return uniforms on [0, 1) of shape ``(n_paths, size)`` in float32.
-
-        With `memory` as for normals.
-        """
-        buffer = _rows(n_paths, size, memory)
-        return self._draw(Tensor.uniform_, first_path, buffer, part)[:, :size]
+        """Return uniforms on [0, 1), multiples of 2^-24, with arguments as for `normals`."""
+        at = (layer, first_path, first_entry)
+        return self._draw("uniform", at, (n_layers, n_paths, size), device, out)
 
     def centred_uniforms(
         self,
@@ -131,106 +154,64 @@ class Stream:
         n_paths: int,
         size: int,
         half_width: float,
-        part: int = 0,
+        layer: int = 0,
         *,
-        memory: Tensor | None = None,
+        n_layers: int | None = None,
+        first_entry: int = 0,
+        device: torch.device | str = "cpu",
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Return uniforms on [-`half_width`, `half_width`], ``(n_paths, size)``, in float32.
+        """Return uniforms on [-`half_width`, `half_width`], other arguments as for `normals`."""
+        at = (layer, first_path, first_entry)
+        scale = half_width * 2.0**-31
+        return self._draw("centred", at, (n_layers, n_paths, size), device, out, scale)
 
-        From the 64-bit words of a generator that is three times faster than that of torch, which
-        takes longer to draw dense weights than a network to use them. Two numbers a word. Numba
-        makes them faster still, the same in every bit. With `memory` as for normals.
-
-        References
-        ----------
-        Doty-Humphrey, PractRand (2010): the generator sfc64.
-        """
-        buffer, scale = _rows(n_paths, size, memory), half_width * 2.0**-31
-        blocks = blocks_of(first_path, n_paths)
-        # Three words and the counter of every generator.
-        states = np.ones((len(blocks), 4), np.uint64)
-        for state, (block, _, _) in zip(states, blocks, strict=True):
-            state[:3] = np.frombuffer(self._digest(block, part, 3), np.uint64)
-        loops = loops_for(buffer.numel())
-        if loops is not None:
-            flat = buffer.view(-1).numpy()
-            loops.uniforms(flat, states, BLOCK * buffer.shape[1], np.float32(scale))
-            return buffer[:, :size]
-        for state, (_, start, stop) in zip(states, blocks, strict=True):
-            rows = buffer[start:stop]
-            words = _sfc64(state).integers(
-                0, 2**64 - 1, rows.numel() // 2, dtype=np.uint64, endpoint=True
-            )
-            halves = torch.from_numpy(words.view(np.int32)).view_as(rows)
-            rows.copy_(halves).mul_(scale)
-        return buffer[:, :size]
-
-    def _digest(self, block: int, part: int, words: int) -> bytes:
-        """Return words of 64 bits that depend on every part of the name."""
-        key = f"limits:{self.label}:{block}:{part}".encode()
-        return hashlib.shake_128(key).digest(8 * words)
+    def signs(
+        self,
+        first_path: int,
+        n_paths: int,
+        size: int,
+        layer: int = 0,
+        *,
+        n_layers: int | None = None,
+        first_entry: int = 0,
+        device: torch.device | str = "cpu",
+        out: Tensor | None = None,
+    ) -> Tensor:
+        """Return -1 or 1, equally likely, with arguments as for `normals`."""
+        at = (layer, first_path, first_entry)
+        return self._draw("sign", at, (n_layers, n_paths, size), device, out)
 
     def _draw(
-        self, fill: Callable[..., Tensor], first_path: int, buffer: Tensor, part: int
+        self,
+        kind: NumberKind,
+        at: tuple[int, int, int],
+        sizes: tuple[int | None, int, int],
+        device: torch.device | str,
+        out: Tensor | None,
+        scale: float = 1.0,
     ) -> Tensor:
-        for block, start, stop in blocks_of(first_path, len(buffer)):
-            fill(buffer[start:stop], generator=self.generator(block, part))
-        return buffer
+        n_layers, *rest = sizes
+        shape = torch.Size(rest if n_layers is None else (n_layers, *rest))
+        if out is None:
+            out = torch.empty(shape, dtype=torch.float32, device=device)
+        elif out.shape != shape:
+            raise LimitsError(
+                f"out must have the shape of what is drawn, {tuple(shape)}, found "
+                f"{tuple(out.shape)}. Pass torch.empty{tuple(shape)}."
+            )
+        layer, path, entry = at
+        memory = out.unsqueeze(0) if n_layers is None else out
+        fill(memory, self.key, kind, layer=layer, path=path, entry=entry, scale=scale)
+        return out
 
 
-def blocks_of(first_path: int, n_paths: int) -> list[tuple[int, int, int]]:
-    """Split a range of paths into (block, start, stop), the rows counted from `first_path`.
-
-    Examples
-    --------
-    >>> blocks_of(16, 20)
-    [(1, 0, 16), (2, 16, 20)]
-    """
-    if first_path % BLOCK:
+@cache
+def _fresh_state() -> Tensor:
+    state = torch.Generator().manual_seed(0).get_state()
+    if state.numel() < _STOP:
         raise LimitsError(
-            f"cannot draw paths from number {first_path} on, because draws start at a multiple "
-            f"of {BLOCK}. Start at {first_path - first_path % BLOCK}."
+            f"the random generator of torch {torch.__version__} has a state of {state.numel()} "
+            f"bytes where at least {_STOP} were expected. Install torch>=2.6,<2.14."
         )
-    first = first_path // BLOCK
-    return [
-        (first + i, start, min(start + BLOCK, n_paths))
-        for i, start in enumerate(range(0, n_paths, BLOCK))
-    ]
-
-
-def memory_of(n_paths: int, size: int) -> int:
-    """Return how many numbers a draw of `size` numbers a path fills: a multiple of sixteen each.
-
-    Examples
-    --------
-    >>> memory_of(3, 20)
-    96
-    """
-    return n_paths * (-(-size // BLOCK) * BLOCK)
-
-
-def _rows(n_paths: int, size: int, memory: Tensor | None = None) -> Tensor:
-    needed = memory_of(n_paths, size)
-    if memory is None:
-        memory = torch.empty(needed, dtype=torch.float32, device="cpu")
-    usable = memory.dtype == torch.float32 and memory.device.type == "cpu" and memory.ndim == 1
-    if not usable or not memory.is_contiguous() or memory.numel() < needed:
-        raise LimitsError(
-            f"memory for {n_paths} paths of {size} numbers must be {needed} or more consecutive "
-            f"float32 numbers on the CPU, found {tuple(memory.shape)}, {memory.dtype}, "
-            f"{memory.device}. Pass torch.empty({needed}, dtype=torch.float32)."
-        )
-    return memory[:needed].view(n_paths, memory_of(1, size))
-
-
-def _sfc64(state: np.ndarray) -> np.random.Generator:
-    """Return this thread's generator in a state; to make one takes longer than to set it."""
-    if not hasattr(_THREAD, "generator"):
-        _THREAD.generator = np.random.Generator(np.random.SFC64(0))
-    _THREAD.generator.bit_generator.state = {
-        "bit_generator": "SFC64",
-        "state": {"state": state},
-        "has_uint32": 0,
-        "uinteger": 0,
-    }
-    return _THREAD.generator
+    return state

@@ -13,7 +13,7 @@ import tests.helpers
 # the library answers everybody else with its own errors, which these tests are about.
 assert "limits" not in sys.modules, "limits was imported before its annotations could be checked"
 LIMITS = Path(__file__).parents[1] / "limits"
-UNWRAPPED = ("compiled", "kernels")
+UNWRAPPED = ("kernels",)
 jaxtyping.install_import_hook(
     # numba and Triton compile functions, not what checks wrap around them.
     [f"limits.{each.stem}" for each in LIMITS.iterdir() if each.stem not in UNWRAPPED],

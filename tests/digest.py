@@ -84,7 +84,7 @@ def streams() -> object:
     stream = limits.Stream(3, "digest")
     return {
         "normals": stream.normals(16, 100, 17),
-        "other part": stream.normals(0, 3, 5, 1),
+        "other layer": stream.normals(0, 3, 5, layer=1),
         "child": stream.child("a").normals(0, 70, 3),
         "uniforms": stream.uniforms(32, 66, 9),
         "centred": stream.centred_uniforms(16, 66, 9, 0.25),

@@ -64,29 +64,36 @@ def normal_inputs(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64
 
 
 @contextmanager
-def unit_normals(stream: type, *, reserved: int) -> Iterator[dict[str, int]]:
+def unit_normals(stream: type) -> Iterator[None]:
     """Replace the normals of a Gaussian path by unit vectors, path p getting the p-th one.
 
     What is linear in its normals then has A^T A for its covariance, with a row of A a path: no
-    sampling error. The coordinates of every stream and part come after those of the one that
-    was asked first, `reserved` for each; yields where they start.
+    sampling error. Every address is a coordinate of its own, numbered in the order of asking.
     """
-    starts: dict[str, int] = {}
+    places: dict[tuple[str, int, int], int] = {}
 
     def normals(
         self: Any,
         first_path: int,
         n_paths: int,
         size: int,
-        part: int = 0,
+        layer: int = 0,
         *,
-        memory: Tensor | None = None,
+        n_layers: int | None = None,
+        first_entry: int = 0,
+        device: Any = None,
     ) -> Tensor:
-        assert size <= reserved
-        start = starts.setdefault(f"{self.name}#{part}", reserved * len(starts))
+        rows = [
+            [
+                places.setdefault((self.name, layer + k, first_entry + e), len(places))
+                for e in range(size)
+            ]
+            for k in range(n_layers or 1)
+        ]
         paths = torch.arange(first_path, first_path + n_paths)[:, None]
-        return (paths == start + torch.arange(size)).to(torch.float32)
+        drawn = (paths == torch.tensor(rows)[:, None]).to(torch.float32)
+        return drawn[0] if n_layers is None else drawn
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stream, "normals", normals)
-        yield starts
+        yield

@@ -30,9 +30,9 @@ class Bug:
 
 NUMBERS = (
     Bug(
-        "names and blocks run into one another",
-        'f"limits:{self.label}:{block}:{part}"',
-        'f"limits:{self.label}{block}:{part}"',
+        "seeds and names run into one another",
+        'f"limits:{seed}:{name}"',
+        'f"limits:{seed}{name}"',
         "tests/ground/test_randomness.py -k 'stream_has_not_changed or independent'",
     ),
     Bug(
@@ -43,8 +43,8 @@ NUMBERS = (
     ),
     Bug(
         "uniform weights of the wrong variance",
-        "stream.centred_uniforms(first, n_paths, size, math.sqrt(3), part, memory=memory)",
-        "stream.centred_uniforms(first, n_paths, size, 1.0, part, memory=memory)",
+        "half_width = math.sqrt(3)",
+        "half_width = 1.0",
         "tests/paths/test_independent.py tests/ground/test_randomness.py -k 'variance or changed'",
     ),
     Bug(

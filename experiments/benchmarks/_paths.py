@@ -29,7 +29,7 @@ _HURST = 0.7
 
 
 def normals(width: int, depth: int) -> Contest:
-    """Compare drawing on all threads, a stream per block of paths, with one ``normal_`` call."""
+    """Compare drawing on all threads, some paths each, with one ``normal_`` call."""
     size, n_paths = depth * width, 128
     stream = limits.Stream(0, "benchmark")
     pool = ThreadPoolExecutor(torch.get_num_threads())

@@ -30,7 +30,7 @@ class _Source:
     def __getattr__(self, name: str) -> Any:
         return getattr(self.inner, name)
 
-    def open(self, first_path: int, n_paths: int) -> "_Reader":
+    def open(self, first_path: int, n_paths: int, device: Any = None) -> "_Reader":
         return _Reader(self, first_path, n_paths)
 
 

@@ -19,9 +19,9 @@ from limits.checks import (
     is_count,
 )
 from limits.exceptions import DepthMismatchError
-from limits.parallel import shares
+from limits.parallel import ranges_of, shares
 from limits.paths.sources import IndependentSource
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 if TYPE_CHECKING:
     from limits.paths.torchsde_noise import GridBrownian
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["NoiseSample"]
 
 _NORMALS_PER_PATH = 2**12
-"""Part of the definition of the streams. A quarter of what weights draw at once: a step reads only
-`width` of them, so a slab that leaves the cache costs more than its seeding saves."""
+"""A quarter of what weights draw at once: a step reads only `width` of them, so that a slab soon
+leaves the cache."""
 
 _CHUNK_ENTRIES = 2**16
 """Entries of the states that advance together; smaller ones are many short operations, whose
@@ -99,7 +99,7 @@ class NoiseSample:
     @property
     def tag(self) -> str:
         """Short name of the draw, the same at every depth it is read at."""
-        return hashlib.sha256(self.source(0).name.encode()).hexdigest()[:8]
+        return hashlib.sha256(self.source().name.encode()).hexdigest()[:8]
 
     def at_depth(self, depth: int) -> "NoiseSample":
         """Return the same noise on a coarser grid whose size divides the drawn one."""
@@ -111,12 +111,12 @@ class NoiseSample:
             )
         return replace(self, depth=depth)
 
-    def source(self, number: int) -> IndependentSource:
-        """Return the numbers of one input's noise; unit variance per drawn step."""
-        name = f"{self.label}/width={self.width}/depth={self.drawn_depth}/noise={number}"
+    def source(self, n_inputs: int = 1) -> IndependentSource:
+        """Return the numbers behind the noise, ``(input, width)`` of unit variance a drawn step."""
+        name = f"{self.label}/width={self.width}/depth={self.drawn_depth}/noise"
         return IndependentSource(
             Stream(self.seed, name),
-            (self.width,),
+            (n_inputs, self.width),
             self.drawn_depth,
             1 / math.sqrt(self.drawn_depth),
             Stream.normals,
@@ -124,10 +124,8 @@ class NoiseSample:
         )
 
     def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:
-        """Split the paths into (first, count) ranges of whole blocks of sixteen."""
-        size = _CHUNK_ENTRIES // self.width if chunk is None else chunk
-        size = max(BLOCK, -(-size // BLOCK) * BLOCK)
-        return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+        """Split the paths into (first, count) ranges, as `limits.parallel.ranges_of` does."""
+        return ranges_of(self.n_paths, _CHUNK_ENTRIES // self.width if chunk is None else chunk)
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
@@ -135,20 +133,17 @@ class NoiseSample:
 
     def steps(self, *, first_path: int, n_paths: int, n_inputs: int) -> Iterator[State]:
         """Yield the increments dB of variance 1 / depth, shape ``(path, input, width)``."""
-        sources = [self.source(number) for number in range(n_inputs)]
-        readers = [source.open(first_path, n_paths) for source in sources]
+        source = self.source(n_inputs)
+        reader = source.open(first_path, n_paths, self.device)
         ratio = self.drawn_depth // self.depth
         total, count = None, 0
-        for part in range(-(-self.drawn_depth // sources[0].slab_layers)):
-            slabs = [reader.slab(part) for reader in readers]
-            # Stacking copies, which costs as much as drawing; one input needs no copy.
-            slab = slabs[0].unsqueeze(2) if len(slabs) == 1 else torch.stack(slabs, dim=2)
-            slab = slab.to(self.device)
+        for part in range(-(-self.drawn_depth // source.slab_layers)):
+            slab = reader.slab(part)
             single = self.dtype == slab.dtype
             if single:  # one pass over the slab instead of one copy a step
-                slab.mul_(sources[0].scale)
+                slab.mul_(source.scale)
             for layer in slab.unbind(1):
-                fine = layer if single else layer.to(self.dtype) * sources[0].scale
+                fine = layer if single else layer.to(self.dtype) * source.scale
                 total, count = fine if total is None else total + fine, count + 1
                 if count == ratio:
                     yield total
@@ -161,7 +156,7 @@ class NoiseSample:
         from limits.paths.torchsde_noise import GridBrownian
 
         return GridBrownian(
-            [self.source(number) for number in range(n_inputs)],
+            [self.source(n_inputs)],
             depth=self.depth,
             n_paths=self.n_paths,
             first_path=0,

@@ -6,6 +6,7 @@ networks.
 """
 
 from limits.kernels.filling import fill as fill
+from limits.kernels.philox import STREAM_VERSION as STREAM_VERSION
 from limits.kernels.philox import Key as Key
 from limits.kernels.philox import NumberKind as NumberKind
 from limits.kernels.philox import stream_key as stream_key

@@ -51,7 +51,11 @@ bfcc0404
 import hashlib
 from typing import Literal, NamedTuple
 
-__all__ = ["KINDS", "Key", "NumberKind", "stream_key"]
+__all__ = ["KINDS", "STREAM_VERSION", "Key", "NumberKind", "stream_key"]
+
+STREAM_VERSION = 2
+"""Recorded with every result. Equal seeds of another version gave other numbers; results that do
+not say their version are of the first."""
 
 NumberKind = Literal["normal", "uniform", "centred", "sign"]
 """What is made of a word."""

@@ -85,7 +85,7 @@ def draw_neurons(
     depth, n_paths, width, neurons = shape
     u, v = (torch.empty(shape, dtype=dtype, device=device) for _ in spreads)
     for layer in range(depth):
-        drawn = stream.normals(0, n_paths, 2 * width * neurons, part=layer)
+        drawn = stream.normals(0, n_paths, 2 * width * neurons, layer, device=device)
         pairs = drawn.view(n_paths, neurons, 2, width).permute(2, 0, 3, 1)
         u[layer].copy_(pairs[0]).mul_(spreads[0])
         v[layer].copy_(pairs[1]).mul_(spreads[1])
@@ -106,11 +106,11 @@ def draw_embeddings(
     norm sqrt(D), which is what Gaussian ones tend to as D grows.
     """
     n_paths, features, width, outputs = shape
-    # Parts of their own: features do not move when there are more outputs.
+    # Layers of their own: features do not move when there are more outputs.
     rows = torch.cat(
         [
-            stream.normals(0, n_paths, count * width, part).view(n_paths, count, width).double()
-            for part, count in enumerate((features, outputs))
+            stream.normals(0, n_paths, count * width, layer).view(n_paths, count, width).double()
+            for layer, count in enumerate((features, outputs))
         ],
         dim=1,
     )

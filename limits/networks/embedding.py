@@ -8,7 +8,7 @@ from torch import Tensor
 from limits.checks import check_choice, check_count, check_dtype, check_finite
 from limits.exceptions import ShapeError
 from limits.modes import keeps_dtypes
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["embed", "readout"]
 
@@ -74,8 +74,8 @@ def embed(
     check_finite(inputs, "the tensor inputs")
     features = inputs.shape[1]
     stream = Stream(seed, f"embedding/features={features}/width={width}")
-    normals = stream.normals(0, BLOCK, -(-features // BLOCK) * width)
-    matrix = normals.reshape(-1)[: features * width].reshape(features, width).to(inputs.device)
+    normals = stream.normals(0, 1, features * width, device=inputs.device)
+    matrix = normals.reshape(features, width)
     h0 = (inputs.to(dtype) @ matrix.to(dtype)) / width**0.5
     return torch.relu(h0 * 2**0.5) if activation == "relu" else h0
 
@@ -121,5 +121,5 @@ def readout(*, width: int, outputs: int, seed: int, dtype: torch.dtype = torch.f
     check_count(outputs, "outputs")
     check_dtype(dtype)
     stream = Stream(seed, f"readout/outputs={outputs}/width={width}")
-    normals = stream.normals(0, BLOCK, -(-width // BLOCK) * outputs)
-    return normals.reshape(-1)[: outputs * width].reshape(outputs, width).to(dtype) / outputs**0.5
+    normals = stream.normals(0, 1, outputs * width)
+    return normals.reshape(outputs, width).to(dtype) / outputs**0.5

@@ -16,12 +16,12 @@ from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
 from limits.modes import kept
 from limits.paths.base import Family, WeightPath
-from limits.paths.recycling import large_pages
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["FractionalPath", "noise_from_normals"]
 
-_NORMALS_PER_GROUP = 2**15
+_CPU = torch.device("cpu")
+_NORMALS_PER_GROUP, _PATHS_OF_A_GROUP = 2**15, 16
 
 
 @dataclass(frozen=True)
@@ -189,8 +189,10 @@ class FractionalSource:
         """The whole path in float64."""
         return 8 * self.depth * self.width**2
 
-    def open(self, first_path: int, n_paths: int) -> "_FractionalReader":
-        """Return a reader of consecutive paths."""
+    def open(
+        self, first_path: int, n_paths: int, device: torch.device = _CPU
+    ) -> "_FractionalReader":
+        """Return a reader of consecutive paths, on the CPU whatever the device."""
         return _FractionalReader(self, first_path, n_paths)
 
 
@@ -208,16 +210,16 @@ class _FractionalReader:
         depth, entries = self.source.depth, self.source.width**2
         group = max(1, min(entries, _NORMALS_PER_GROUP // (2 * depth)))
         shape = self.n_paths, depth, entries
-        noise = large_pages(shape, torch.float64, torch.device("cpu"))
-        # Block by block, so that normals and spectra stay in the cache between their steps.
-        for first in range(0, self.n_paths, BLOCK):
-            count = min(BLOCK, self.n_paths - first)
-            for part, start in enumerate(range(0, entries, group)):
+        noise = torch.empty(shape, dtype=torch.float64, device=_CPU)
+        # A few at a time, so that normals and spectra stay in the cache between their steps.
+        for first in range(0, self.n_paths, _PATHS_OF_A_GROUP):
+            count = min(_PATHS_OF_A_GROUP, self.n_paths - first)
+            for start in range(0, entries, group):
                 stop = min(start + group, entries)
-                normals = self.source.stream.normals(
-                    self.first_path + first, count, (stop - start) * 2 * depth, part
+                # An entry of the matrices takes the place of a layer: its series is one row.
+                series = self.source.stream.normals(
+                    self.first_path + first, count, 2 * depth, start, n_layers=stop - start
                 )
-                series = normals.unflatten(1, (stop - start, 2 * depth))
                 values = self.source.noise(series, depth, self.source.hurst)
-                noise[first : first + count, :, start:stop] = values.mT
+                noise[first : first + count, :, start:stop] = values.permute(1, 2, 0)
         return noise.unflatten(2, (self.source.width, self.source.width))

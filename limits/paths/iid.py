@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from limits.checks import check_choice
@@ -71,18 +72,21 @@ class IIDPath(WeightPath):
     def source(self, *, depth: int, seed: int, role: str) -> IndependentSource:
         """Return the numbers behind a draw."""
         stream = self.stream(seed=seed, role=role, depth=depth)
-        draw = _uniform if self.law == "uniform" else _rademacher
+        draw = _uniform if self.law == "uniform" else Stream.signs
         return IndependentSource.of_matrices(stream, self.width, depth, draw)
 
 
 def _uniform(
-    stream: Stream, first: int, n_paths: int, size: int, part: int, *, memory: Tensor
+    stream: Stream,
+    first: int,
+    n_paths: int,
+    size: int,
+    layer: int,
+    *,
+    n_layers: int,
+    device: torch.device,
 ) -> Tensor:
-    return stream.centred_uniforms(first, n_paths, size, math.sqrt(3), part, memory=memory)
-
-
-def _rademacher(
-    stream: Stream, first: int, n_paths: int, size: int, part: int, *, memory: Tensor
-) -> Tensor:
-    uniforms = stream.uniforms(first, n_paths, size, part, memory=memory)
-    return uniforms.ge_(0.5).mul_(2).sub_(1)
+    half_width = math.sqrt(3)
+    return stream.centred_uniforms(
+        first, n_paths, size, half_width, layer, n_layers=n_layers, device=device
+    )

@@ -24,7 +24,7 @@ class Reading:
     index : float
         Index gamma of the path: order-one weights are L^gamma times the increments.
     first_path, n_paths : int
-        Consecutive paths; `first_path` is a multiple of the block of sixteen.
+        Consecutive paths.
     inner : Source or None
         The independent path of the inner weights, for blocks that have them.
     """
@@ -126,7 +126,7 @@ def _fine_layers(reading: Reading, source: Source) -> Iterator[Increment]:
         paths = reading.first_path, reading.n_paths
         yield from source.layers(*paths, backwards=reading.backwards)
         return
-    reader = source.open(reading.first_path, reading.n_paths)
+    reader = source.open(reading.first_path, reading.n_paths, reading.device)
     n_slabs = -(-source.depth // source.slab_layers)
     direction: Literal[1, -1] = -1 if reading.backwards else 1
     for part in range(n_slabs)[::direction]:

@@ -13,13 +13,12 @@ from torch import Tensor
 from limits._typing import TimeUnit
 from limits.checks import check_choice, check_count, is_count
 from limits.exceptions import CouplingError, DepthMismatchError, ShapeError
-from limits.parallel import shares
+from limits.parallel import ranges_of, shares
 from limits.paths.increments import Layer
 from limits.paths.lazy.draw import LazyDraw, LazySource
 from limits.paths.reading import Reading, coupled_layers
 from limits.paths.sources import Source
 from limits.paths.stacking import stacked_increments
-from limits.randomness import BLOCK
 
 if TYPE_CHECKING:
     from limits.paths.base import WeightPath
@@ -51,7 +50,7 @@ class WeightSample:
     drawn_depth : int
         Depth at which the numbers were drawn, a multiple of `depth`.
     first_path : int
-        Number of the first path, a multiple of sixteen; not zero for a part of a draw.
+        Number of the first path; not zero for a part of a draw.
     lazy : LazyDraw or None
         What a lazy draw was asked so far, shared by all its views; None for a dense draw.
     """
@@ -128,16 +127,15 @@ class WeightSample:
         Parameters
         ----------
         first : int
-            Counted from this sample's first path; a multiple of sixteen.
+            Counted from this sample's first path.
         count : int
             Number of paths.
         """
         numbers = is_count(first, least=0) and is_count(count)
-        remedy = f"Start at {first - first % BLOCK}." if numbers else "Pass integers, first >= 0."
-        if not numbers or first + count > self.n_paths or first % BLOCK:
+        if not numbers or first + count > self.n_paths:
             raise ShapeError(
-                f"cannot take {count!r} paths from number {first!r} on: parts start at a multiple "
-                f"of {BLOCK} and end at {self.n_paths} at most. {remedy}"
+                f"cannot take {count!r} paths from number {first!r} on: there are {self.n_paths}. "
+                "Pass integers, first >= 0 and count >= 1, that end there at most."
             )
         return replace(self, first_path=self.first_path + first, n_paths=count)
 
@@ -204,21 +202,20 @@ class WeightSample:
         )
 
     def chunks(self, chunk: int | None = None) -> list[tuple[int, int]]:
-        """Split the paths into (first, count) ranges of whole blocks of sixteen.
+        """Split the paths into (first, count) ranges.
 
         Parameters
         ----------
         chunk : int, optional
-            Paths held in memory at once, rounded up to a multiple of sixteen; by default as
-            many as fit the cache. No number depends on it.
+            Paths held in memory at once, rounded up as `limits.parallel.ranges_of` does; by
+            default as many as fit the cache. No number depends on it.
         """
         if chunk is None:
             entries = self.width if self.lazy else self.width**2
             chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // self.source.bytes_per_path)
         else:
             check_count(chunk, "chunk")
-        size = max(BLOCK, -(-chunk // BLOCK) * BLOCK)
-        return [(i, min(size, self.n_paths - i)) for i in range(0, self.n_paths, size)]
+        return ranges_of(self.n_paths, chunk)
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""

@@ -17,6 +17,7 @@ from limits.randomness import Stream
 
 __all__ = ["SmoothPath"]
 
+_CPU = torch.device("cpu")
 _SLAB_LAYERS = 16
 
 
@@ -145,8 +146,8 @@ class SmoothSource:
         """Terms of the Fourier sum."""
         return self.path.features(torch.zeros(1, dtype=torch.float64)).shape[1]
 
-    def open(self, first_path: int, n_paths: int) -> "_FourierReader":
-        """Return a reader of consecutive paths."""
+    def open(self, first_path: int, n_paths: int, device: torch.device = _CPU) -> "_FourierReader":
+        """Return a reader of consecutive paths, on the CPU whatever the device."""
         return _FourierReader(self, first_path, n_paths)
 
 
@@ -162,13 +163,17 @@ class _FourierReader:
     def coefficients(self) -> Tensor:
         """Standard normals, shape ``(path, feature, width * width)``, float64."""
         entries, n_features = self.source.path.width**2, self.source.n_features
-        flat = self.source.stream.normals(self.first_path, self.n_paths, n_features * entries)
-        return flat.unflatten(1, (n_features, entries)).double()
+        drawn = self.source.stream.normals(
+            self.first_path, self.n_paths, entries, n_layers=n_features
+        )
+        return drawn.transpose(0, 1).to(torch.float64, memory_format=torch.contiguous_format)
 
     def at(self, times: Tensor) -> LayerMatrices:
         """Return d^(1/2) V(t)^T, shape ``(path, time, width, width)``, float64."""
         width = self.source.path.width
-        values = torch.matmul(self.source.path.features(times), self.coefficients)
+        features = self.source.path.features(times)
+        # One product a path: the bits of a path must not depend on its company.
+        values = torch.bmm(features.expand(self.n_paths, -1, -1), self.coefficients)
         return values.unflatten(2, (width, width))
 
     def slab(self, part: int) -> LayerMatrices:

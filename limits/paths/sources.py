@@ -1,25 +1,27 @@
-"""Where the numbers of one draw come from: slabs of consecutive layers, read in any order."""
+"""Where the numbers of one draw come from: slabs of consecutive layers, read in any order.
+
+A slab is what a reader holds at once. No number depends on its size.
+"""
 
 import math
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.paths.recycling import RecycledMemory
-from limits.randomness import Stream, memory_of
+from limits.randomness import Stream
 
 __all__ = ["Draw", "IndependentSource", "Reader", "SmoothReader", "Source"]
 
+_CPU = torch.device("cpu")
 _NORMALS_PER_PATH = 2**14
-"""Numbers a path draws at once: large enough to hide the seeding, small enough for the cache.
-
-Part of the definition of the streams: changing it changes every draw."""
+"""Numbers a reader of one path holds: many to a call, few enough for the cache."""
 
 
 class Draw(Protocol):
-    """Draws ``(n_paths, size)`` numbers of unit variance into memory that is given."""
+    """Draws numbers of unit variance, ``(n_layers, n_paths, size)`` in float32."""
 
     def __call__(
         self,
@@ -27,12 +29,13 @@ class Draw(Protocol):
         first_path: int,
         n_paths: int,
         size: int,
-        part: int,
+        layer: int,
         /,
         *,
-        memory: Tensor,
+        n_layers: int,
+        device: torch.device,
     ) -> Tensor:
-        """Return the numbers, float32."""
+        """Return the numbers of consecutive layers from one on, on a device."""
         ...
 
 
@@ -86,8 +89,12 @@ class Source(Protocol):
     @property
     def scale(self) -> float: ...  # noqa: D102
 
-    def open(self, first_path: int, n_paths: int) -> Reader:
-        """Return a reader of the paths `first_path` ... `first_path` + `n_paths` - 1."""
+    def open(self, first_path: int, n_paths: int, device: torch.device = _CPU) -> Reader:
+        """Return a reader of the paths `first_path` ... `first_path` + `n_paths` - 1.
+
+        Where `device` has no bearing on what is read, slabs may be elsewhere: whoever reads
+        moves them.
+        """
         ...
 
 
@@ -95,8 +102,8 @@ class Source(Protocol):
 class IndependentSource:
     """Independent layers with i.i.d. entries of unit variance, drawn when they are read.
 
-    Every slab of a block of paths has its own generator, so that layers can be read backwards
-    without storing them. Within a slab the path is the slowest axis: fewer paths are a prefix.
+    Entry e of layer k of path p is the number at the address (p, k, e) of the stream, so that
+    layers can be read backwards, and any paths of them, without storing them.
 
     Parameters
     ----------
@@ -111,8 +118,7 @@ class IndependentSource:
     standardised : Draw
         Draws the numbers.
     normals_per_path : int, optional
-        Numbers a path draws at once, where it is not that of weights; part of the definition of
-        the streams.
+        Numbers that a reader of one path holds, where it is not that of weights.
     """
 
     stream: Stream
@@ -137,33 +143,39 @@ class IndependentSource:
 
     @property
     def slab_layers(self) -> int:
-        """Layers drawn at once, a power of two unless the path is shorter."""
-        layers = max(1, (self.normals_per_path or _NORMALS_PER_PATH) // math.prod(self.shape))
-        return min(self.depth, 2 ** int(math.log2(layers)))
+        """Layers drawn at once."""
+        layers = (self.normals_per_path or _NORMALS_PER_PATH) // math.prod(self.shape)
+        return min(self.depth, max(1, layers))
 
     @property
     def bytes_per_path(self) -> int:
         """One slab of float32 numbers."""
         return 4 * self.slab_layers * math.prod(self.shape)
 
-    def open(self, first_path: int, n_paths: int) -> "_IndependentReader":
-        """Return a reader of consecutive paths."""
-        return _IndependentReader(self, first_path, n_paths)
+    def open(
+        self, first_path: int, n_paths: int, device: torch.device = _CPU
+    ) -> "_IndependentReader":
+        """Return a reader of consecutive paths, which draws on `device`."""
+        return _IndependentReader(self, first_path, n_paths, device)
 
 
+@dataclass(frozen=True)
 class _IndependentReader:
-    def __init__(self, source: IndependentSource, first_path: int, n_paths: int) -> None:
-        self._source = source
-        self._first_path = first_path
-        self._n_paths = n_paths
-        size = source.slab_layers * math.prod(source.shape)
-        self._memory = RecycledMemory(memory_of(n_paths, size))
+    source: IndependentSource
+    first_path: int
+    n_paths: int
+    device: torch.device
 
     def slab(self, part: int) -> Tensor:
-        source = self._source
-        layers = min(source.slab_layers, source.depth - part * source.slab_layers)
-        size, memory = layers * math.prod(source.shape), self._memory.piece()
+        source = self.source
+        start = part * source.slab_layers
         flat = source.standardised(
-            source.stream, self._first_path, self._n_paths, size, part, memory=memory
+            source.stream,
+            self.first_path,
+            self.n_paths,
+            math.prod(source.shape),
+            start,
+            n_layers=min(source.slab_layers, source.depth - start),
+            device=self.device,
         )
-        return flat.unflatten(1, (layers, *source.shape))
+        return flat.transpose(0, 1).unflatten(2, source.shape)

@@ -11,7 +11,6 @@ from limits.parallel import map_chunks
 from limits.paths.increments import DenseIncrement
 from limits.paths.lazy.draw import LazySource
 from limits.paths.reading import Reading, coupled_layers
-from limits.paths.recycling import large_pages
 
 __all__ = ["stacked_increments"]
 
@@ -43,7 +42,7 @@ def stacked_increments(
     shape = (depth, reading.n_paths, width, width)
     n_bytes = depth * reading.n_paths * width**2 * reading.dtype.itemsize
     try:
-        stacked = large_pages(shape, reading.dtype, reading.device)
+        stacked = torch.empty(shape, dtype=reading.dtype, device=reading.device)
     except (RuntimeError, MemoryError, ValueError) as error:
         raise LimitsError(
             f"the increments of {reading.n_paths} paths at depth {depth} and width "
@@ -63,7 +62,7 @@ def stacked_increments(
 def _fill_slabs(reading: Reading, stacked: Tensor) -> None:
     """Write the increments of the drawn layers."""
     source = reading.source
-    reader = source.open(reading.first_path, reading.n_paths)
+    reader = source.open(reading.first_path, reading.n_paths, reading.device)
     power = 1.0 if source.reading == "sum" else source.depth**-reading.index
     for part, start in enumerate(range(0, source.depth, source.slab_layers)):
         matrices = reader.slab(part).transpose(0, 1).mT

@@ -50,7 +50,7 @@ class GridBrownian(BaseBrownian):
     ) -> None:
         self.steps = 0
         self._sources = sources
-        self._readers = [source.open(first_path, n_paths) for source in sources]
+        self._readers = [source.open(first_path, n_paths, device) for source in sources]
         self._drawn_depth = sources[0].depth
         self._fine_per_unit = self._drawn_depth / (depth if unit == "layer" else 1)
         # Sources serve unit variance per drawn layer; a standard motion wants it per unit of t.

@@ -181,7 +181,9 @@ class TrainedSource:
         """Weights come as they are."""
         return 1.0
 
-    def open(self, first_path: int, n_paths: int) -> "TrainedSource":
+    def open(
+        self, first_path: int, n_paths: int, device: torch.device | None = None
+    ) -> "TrainedSource":
         """Return itself, the reader of the one path."""
         return self
 

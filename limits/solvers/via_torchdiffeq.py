@@ -15,7 +15,6 @@ from limits.exceptions import LimitsError, SolverError
 from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
-from limits.randomness import BLOCK
 from limits.solvers.preparation import constant, prepare
 from limits.trajectory import Trajectory, join_paths, layer_times
 
@@ -23,6 +22,9 @@ __all__ = ["TorchDiffEq"]
 
 FixedStep = Literal["euler", "midpoint", "heun2", "heun3", "rk4"]
 Adaptive = Literal["dopri5", "dopri8", "bosh3", "adaptive_heun", "fehlberg2"]
+
+_TOGETHER = 16
+"""Paths whose steps are chosen together, counted from the first of the sample."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ class TorchDiffEq:
                 f"rtol={self.rtol:g} is below what {driver.dtype} can resolve ({finest:.1g}). Use "
                 "a larger rtol, or sample the path with dtype=torch.float64."
             )
-        ranges = driver.chunks() if fixed else driver.chunks(BLOCK)
+        ranges = driver.chunks() if fixed else driver.chunks(_TOGETHER)
 
         def solve_part(first: int, count: int) -> Trajectory:
             part = driver.part(first, count)

@@ -107,8 +107,12 @@ def _plain(value: object) -> object:
 
 
 def _versions() -> Mapping[str, str]:
+    # Commands that only read never come here, and start without torch.
+    from limits.kernels import STREAM_VERSION
+
     return {
         "limits": library_version(),
+        "streams": str(STREAM_VERSION),
         **{name: _version(name) for name in _RECORDED},
         "python": platform.python_version(),
     }

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from limits.checks import check_choice, check_count
 from limits.exceptions import LimitsError, ShapeError
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["ConvResNet", "Normalisation"]
 
@@ -233,8 +233,7 @@ def _initialise(net: ConvResNet, seed: int) -> None:
     for name, module in net.named_modules():
         stream = Stream(seed, f"convolutional/{name}")
         if isinstance(module, torch.nn.Conv2d):
-            size = module.weight.numel()
-            flat = stream.normals(0, BLOCK, -(-size // BLOCK)).reshape(-1)[:size]
+            flat = stream.normals(0, 1, module.weight.numel())
             deviation = math.sqrt(2 / (_KERNEL**2 * module.out_channels))
             module.weight.copy_(flat.view(module.weight.shape) * deviation)
     # A classifier that begins at zero cannot throw the first steps off, however large h_L is.

@@ -11,7 +11,7 @@ from limits.activations import Activation, as_activation
 from limits.checks import check_beta, check_choice, check_coefficient, check_count, check_dtype
 from limits.exceptions import ShapeError
 from limits.paths import TrainedPath, WeightPath
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 from limits.scaling import residual_scale
 
 __all__ = ["ResNetModule", "initial_layers", "uniform_matrix"]
@@ -175,8 +175,8 @@ def initial_layers(
 def uniform_matrix(rows: int, columns: int, *, seed: int, name: str, dtype: torch.dtype) -> Tensor:
     """Return a matrix with entries uniform on [-sqrt(3 / columns), sqrt(3 / columns)]."""
     stream = Stream(seed, f"module/{name}/{rows}x{columns}")
-    flat = stream.uniforms(0, BLOCK, -(-rows * columns // BLOCK)).reshape(-1)[: rows * columns]
-    return (flat.view(rows, columns) * 2 - 1).to(dtype) * math.sqrt(3 / columns)
+    uniforms = stream.uniforms(0, 1, rows * columns).view(rows, columns)
+    return (uniforms * 2 - 1).to(dtype) * math.sqrt(3 / columns)
 
 
 def _scale(path: WeightPath, depth: int, beta: float | None, coefficient: float) -> float:

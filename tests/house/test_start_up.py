@@ -4,7 +4,7 @@ import textwrap
 
 import pytest
 
-HEAVY = ("torch", "xarray", "scipy", "matplotlib", "netCDF4", "sklearn")
+HEAVY = ("torch", "xarray", "scipy", "matplotlib", "netCDF4", "sklearn", "numba", "triton")
 OPTIONAL = (
     "xarray", "netCDF4", "scipy", "torchsde", "torchdiffeq", "tyro", "rich", "matplotlib",
     "safetensors", "sklearn", "threadpoolctl",
@@ -52,3 +52,17 @@ def test_networks_solvers_and_studies_need_torch_only():
 
 def test_importing_the_library_does_not_import_torch():
     run("import sys, limits; assert 'torch' not in sys.modules")
+
+
+def test_compilers_are_loaded_when_numbers_are_drawn():
+    said = run("""
+        import sys
+        import limits
+        sample = limits.BrownianPath(4).sample(depth=16, n_paths=8, seed=0)
+        print({"numba", "triton"} & {*sys.modules})
+        limits.ResNet("tanh")(sample.increments[0, 0].double(), sample)
+        print({"numba", "triton"} & {*sys.modules})
+    """)
+    # torch may load its own triton on the way.
+    assert said.splitlines()[0] == "set()"
+    assert "numba" in said.splitlines()[1]

@@ -1,8 +1,6 @@
 """Fractional Gaussian noise: its covariance without sampling, and then with."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from decimal import Decimal, localcontext
 from functools import cache
 
@@ -15,6 +13,7 @@ import limits
 from limits.closed_forms import fractional_autocovariance
 from limits.paths.fractional import circulant_amplitudes, noise_from_normals
 from limits.randomness import Stream
+from tests.helpers import unit_normals
 
 HURSTS = (0.05, 0.1, 0.25, 0.35, 0.5, 0.6, 0.75, 0.9, 0.97, 0.99)
 LENGTHS = (2, 3, 5, 16, 31, 64, 100, 200)
@@ -37,34 +36,10 @@ def toeplitz(depth: int, hurst: float) -> Tensor:
     return row[(index[:, None] - index).abs()]
 
 
-@contextmanager
-def unit_vectors_for_normals() -> Iterator[None]:
-    """Give path p the p-th unit vector instead of its normals.
-
-    Whatever is linear in the normals then has A^T A for its covariance, one row of A a path.
-    Normals of another stream or part are other coordinates, so they follow after the first ones.
-    """
-    starts: dict[tuple[str, int], int] = {}
-
-    def normals(self: Stream, first_path: int, n_paths: int, size: int, part: int = 0) -> Tensor:
-        used = max((start + length for start, length in lengths.items()), default=0)
-        key = (self.name, part)
-        if key not in starts:
-            starts[key] = used
-            lengths[used] = size
-        paths = torch.arange(first_path, first_path + n_paths)[:, None]
-        return (paths == starts[key] + torch.arange(size)).to(torch.float32)
-
-    lengths: dict[int, int] = {}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Stream, "normals", normals)
-        yield
-
-
 def linear_map(depth: int, hurst: float, *, width: int = 1, read_at: int | None = None) -> Tensor:
     """Return A, one row per normal of a draw and one column per entry of all order-one weights."""
     n_normals = 2 * depth * width**2
-    with unit_vectors_for_normals():
+    with unit_normals(Stream):
         sample = limits.FractionalPath(width, hurst=hurst).sample(
             depth=depth, n_paths=n_normals, seed=0
         )

@@ -19,7 +19,7 @@ RADEMACHER = limits.IIDPath(4, law="rademacher")
 def linear_map(path: limits.WeightPath, *, depth: int, at: int | None = None) -> torch.Tensor:
     """Return A with one row per normal of the draw, one column per increment's entry."""
     n_normals = depth * path.width**2
-    with unit_normals(Stream, reserved=n_normals):
+    with unit_normals(Stream):
         increments = path.sample(depth=depth, n_paths=n_normals, seed=0).at_depth(at or depth)
         return increments.increments.permute(1, 0, 2, 3).reshape(n_normals, -1)
 
@@ -50,7 +50,7 @@ def test_coarse_increments_are_sums_of_the_fine_ones_they_cover(coarse):
 def test_inner_and_outer_weights_are_uncorrelated():
     depth, width = 3, 2
     size = depth * width**2
-    with unit_normals(Stream, reserved=size):
+    with unit_normals(Stream):
         sample = BROWNIAN(width).sample(depth=depth, n_paths=2 * size, seed=0)
         rows = [each.increments.permute(1, 0, 2, 3).flatten(1) for each in (sample, sample.inner)]
     A = torch.cat(rows, dim=1)
@@ -64,21 +64,20 @@ def test_layers_of_different_slabs_have_their_own_normals(depth, monkeypatch):
     monkeypatch.setattr(sources, "_NORMALS_PER_PATH", 2 * 2**2)
     size = 2 * 2**2
     n_slabs = -(-depth // 2)
-    with unit_normals(Stream, reserved=size):
+    with unit_normals(Stream):
         sample = BROWNIAN(2).sample(depth=depth, n_paths=n_slabs * size, seed=0)
         A = sample.increments.permute(1, 0, 2, 3).flatten(1)
     exact = torch.eye(depth * 4, dtype=torch.float64) / (2 * depth)
     torch.testing.assert_close(A.T @ A, exact, rtol=1e-12, atol=1e-15)
 
 
-def test_layers_of_a_wide_path_are_the_parts_of_its_stream_in_order():
+def test_an_entry_of_a_layer_is_the_number_at_its_address():
     # Width 64: four layers a slab, so a depth of 7 has a slab of four and one of three.
     path = BROWNIAN(64)
     sample = path.sample(depth=7, n_paths=3, seed=0)
     stream = path.stream(seed=0, role="outer", depth=7)
-    first = stream.normals(0, 3, 4 * 64**2, part=0).unflatten(1, (4, 64, 64))
-    second = stream.normals(0, 3, 3 * 64**2, part=1).unflatten(1, (3, 64, 64))
-    weights = torch.cat([first, second], dim=1).transpose(0, 1).mT.double() / 8
+    drawn = [stream.normals(0, 3, 64**2, layer).unflatten(1, (64, 64)) for layer in range(7)]
+    weights = torch.stack(drawn).mT.double() / 8
     torch.testing.assert_close(sample.layer_weights, weights, rtol=1e-13, atol=0)
 
 

@@ -52,7 +52,7 @@ QUESTIONS = {
 def test_answers_have_the_covariance_of_a_gaussian_matrix(name):
     # Answers are linear in the fresh normals: path p gets the p-th unit vector for its normals.
     questions = QUESTIONS[name](normal_inputs(7, WIDTH))
-    with unit_normals(Stream, reserved=16):
+    with unit_normals(Stream):
         sample = limits.BrownianPath(WIDTH).sample(
             depth=1, n_paths=16 * len(questions), seed=0, lazy=True
         )

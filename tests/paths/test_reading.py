@@ -224,13 +224,6 @@ def test_bad_chunk_says_what_to_pass(chunk):
         sample.chunks(chunk)
 
 
-@pytest.mark.parametrize("first", [1, 20])
-def test_part_that_starts_within_a_block_is_refused_with_a_remedy(first):
-    sample = limits.BrownianPath(3).sample(depth=4, n_paths=64, seed=0)
-    with pytest.raises(limits.LimitsError, match=f"Start at {first - first % 16}"):
-        _ = sample.part(first, 16).increments
-
-
 @pytest.mark.parametrize(("first", "count"), [(32, 48), (0, 65), (0, 0), (-16, 16), (64, 16)])
 def test_part_beyond_the_draw_is_refused(first, count):
     sample = limits.BrownianPath(3).sample(depth=4, n_paths=64, seed=0)

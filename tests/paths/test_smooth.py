@@ -22,7 +22,7 @@ TIMES = torch.tensor(
 def linear_map(path: limits.SmoothPath, times: torch.Tensor) -> torch.Tensor:
     """Return A with one row per normal of the draw, one column per entry of V at `times`."""
     n_normals = path.features(times[:1]).shape[1] * path.width**2
-    with unit_normals(Stream, reserved=n_normals):
+    with unit_normals(Stream):
         sample = path.sample(depth=8, n_paths=n_normals, seed=0)
         return sample.weights_at(times).permute(1, 0, 2, 3).reshape(n_normals, -1)
 
@@ -51,7 +51,7 @@ def test_layer_weights_have_the_kernel_of_their_nodes(depth):
     # The network's reading, where the one above is an adaptive solver's.
     path = limits.SmoothPath(1, length_scale=0.1)
     n_normals = path.features(TIMES[:1]).shape[1]
-    with unit_normals(Stream, reserved=n_normals):
+    with unit_normals(Stream):
         sample = path.sample(depth=depth, n_paths=n_normals, seed=0)
         A = sample.layer_weights.reshape(depth, n_normals)
     nodes = torch.arange(depth, dtype=torch.float64) / depth
@@ -62,7 +62,7 @@ def test_layer_weights_have_the_kernel_of_their_nodes(depth):
 def test_inner_and_outer_weights_are_uncorrelated():
     path = limits.SmoothPath(1, length_scale=0.3)
     size = path.features(TIMES[:1]).shape[1]
-    with unit_normals(Stream, reserved=size):
+    with unit_normals(Stream):
         sample = path.sample(depth=4, n_paths=2 * size, seed=0)
         outer, inner = (each.weights_at(TIMES)[..., 0, 0] for each in (sample, sample.inner))
     exact = kernel("rbf", 0.3, TIMES[:, None] - TIMES)

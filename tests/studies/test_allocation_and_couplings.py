@@ -96,15 +96,15 @@ def test_doubt_of_the_bias_is_its_standard_error() -> None:
 
 def tally_of(depth: int, coarse: int | None, spread: float) -> Tally:
     tally = Tally(depth, coarse)
-    tally.add([moments(spread * torch.tensor([-1.0, 1.0] * 50, dtype=torch.float64))], blocks=1)
+    tally.add([moments(spread * torch.tensor([-1.0, 1.0] * 50, dtype=torch.float64))])
     return tally
 
 
 def test_moments_add_up_whatever_the_parts() -> None:
     values = normal_inputs(1000, seed=3) + 100
     whole, parted = Tally(1, None), Tally(1, None)
-    whole.add([moments(values)], blocks=1)
-    parted.add([moments(part) for part in values.split(96)], blocks=1)
+    whole.add([moments(values)])
+    parted.add([moments(part) for part in values.split(96)])
     assert parted.count == whole.count == 1000
     assert parted.mean == pytest.approx(float(values.mean()), rel=1e-13)
     assert parted.variance == pytest.approx(float(values.var()), rel=1e-10)
@@ -151,11 +151,10 @@ def on_path(path: limits.WeightPath, seed: int = 0) -> PathCoupling:
 @pytest.mark.parametrize("depth", [1, 2, 4, 64, 320])
 def test_draws_do_not_depend_on_how_many_are_made_at_once(depth: int) -> None:
     pairs = isotropic(TANH, normal_inputs(2, 8))
-    block, coarse = pairs.block(depth), depth // 2 or None
-    assert pairs.chunk(depth) % block == 0
-    whole = pairs.differences(depth, coarse, 0, 3 * block)
-    assert torch.equal(whole[: block + 16], pairs.differences(depth, coarse, 0, block + 16))
-    assert torch.equal(whole[block:], pairs.differences(depth, coarse, block, 2 * block))
+    coarse = depth // 2 or None
+    whole = pairs.differences(depth, coarse, 0, 100)
+    assert torch.equal(whole[:37], pairs.differences(depth, coarse, 0, 37))
+    assert torch.equal(whole[37:], pairs.differences(depth, coarse, 37, 63))
     assert len(whole.unique()) == len(whole)
 
 

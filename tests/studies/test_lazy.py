@@ -58,7 +58,7 @@ def test_answers_to_all_depths_have_the_covariance_of_one_gaussian_path(finest, 
     vectors = questions(depths, finest, n_inputs)
     answers: dict[tuple[int, int], Tensor] = {}
     following = dict.fromkeys(depths, 0)
-    with unit_normals(Stream, reserved=1024):
+    with unit_normals(Stream):
         path = limits.BrownianPath(WIDTH)
         sample = once(path, depth=finest, n_paths=1024)
         exponents = torch.zeros(1024, n_inputs, dtype=torch.int32)

@@ -127,7 +127,9 @@ def test_provenance_tells_where_the_numbers_come_from():
         "depths": [4, 8, 16],
     }
     versions = json.loads(attributes["versions"])
-    assert {"limits", "torch", "numpy", "torchsde", "torchdiffeq", "python"} <= set(versions)
+    assert {"limits", "streams", "torch", "numpy", "torchsde", "torchdiffeq", "python"} <= set(
+        versions
+    )
     assert "unknown" not in versions.values()
     assert attributes["cpu"]
     assert attributes["platform"]

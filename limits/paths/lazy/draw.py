@@ -12,7 +12,7 @@ import torch
 from limits.exceptions import CouplingError, LimitsError
 from limits.paths.lazy.increment import LazyIncrement, SplitMatrix
 from limits.paths.lazy.pieces import LazyRange, Ledger, SlabNormals
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["MEMORY", "LazyDraw", "LazySource"]
 
@@ -23,9 +23,7 @@ A draw remembers if one question per layer takes at most a quarter of it; a deep
 single call."""
 
 _NORMALS_PER_PATH = 2**12
-"""Numbers a path draws at once, of one question to consecutive layers.
-
-Part of the definition of the streams: changing it changes every lazy draw."""
+"""Numbers a path draws at once, of one question to consecutive layers."""
 
 _HELD_PER_NORMAL = 16
 
@@ -63,7 +61,7 @@ class LazyDraw:
         self._sizes = depth, n_paths, width
         self._question_bytes = question
         self._ranges: dict[str, list[LazyRange]] = {}
-        self._spent: set[tuple[str, int]] = set()
+        self._spent: list[tuple[str, int, int]] = []
         self._lock = threading.Lock()
 
     def __reduce__(self) -> NoReturn:
@@ -87,10 +85,12 @@ class LazyDraw:
 
     def spend(self, role: str, first: int, count: int) -> None:
         """Raise `CouplingError` if a draw that remembers nothing is asked about paths again."""
-        paths = {(role, path) for path in range(first, first + count, BLOCK)}
+        stop = first + count
         with self._lock:
-            again = self._spent & paths
-            self._spent |= paths
+            again = any(
+                known == role and start < stop and first < end for known, start, end in self._spent
+            )
+            self._spent.append((role, first, stop))
         if again:
             raise CouplingError(
                 "this lazy draw serves a single call and was asked before: remembering one "
@@ -160,8 +160,8 @@ class LazySource:
 
     @property
     def slab_layers(self) -> int:
-        """Layers whose normals are drawn at once, a power of two."""
-        return 2 ** max(0, (_NORMALS_PER_PATH // self.width).bit_length() - 1)
+        """Layers whose normals are drawn at once."""
+        return max(1, _NORMALS_PER_PATH // self.width)
 
     @property
     def bytes_per_path(self) -> int:
@@ -180,7 +180,7 @@ class LazySource:
             self.draw.device,
         )
 
-    def open(self, first_path: int, n_paths: int) -> NoReturn:
+    def open(self, first_path: int, n_paths: int, device: torch.device | None = None) -> NoReturn:
         """Raise: there are no matrices to read."""
         raise LimitsError(
             "the increments of a lazy draw are not held as matrices; they answer mv and rmv. "

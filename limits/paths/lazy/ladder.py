@@ -18,7 +18,7 @@ from limits.paths.sample import WeightSample
 __all__ = ["Answer", "ladder_answers"]
 
 _NORMALS_PER_PATH = 2**12
-"""Numbers a path draws at once. Part of the definition of the streams, as that of a draw."""
+"""Numbers a path draws at once."""
 
 Question = Callable[[int], tuple[State, Exponents]]
 
@@ -289,10 +289,9 @@ def _normals(sample: WeightSample, source: LazySource, count: int, n_rows: int) 
     """Yield standard normals ``(path, row, 1, width)``, one layer or pair after the other."""
     stream = source.stream.child("ladder")
     size = n_rows * source.width
-    held = min(count, 2 ** max(0, (_NORMALS_PER_PATH // size).bit_length() - 1))
-    for part, start in enumerate(range(0, count, held)):
-        layers = min(held, count - start)
-        flat = stream.normals(sample.first_path, sample.n_paths, layers * size, part)
-        slab = flat.unflatten(1, (layers, n_rows, 1, source.width)).to(sample.device)
-        for layer in slab.unbind(1):
+    held = max(1, _NORMALS_PER_PATH // size)
+    for start in range(0, count, held):
+        paths, layers = (sample.first_path, sample.n_paths), min(held, count - start)
+        drawn = stream.normals(*paths, size, start, n_layers=layers, device=sample.device)
+        for layer in drawn.unflatten(2, (n_rows, 1, source.width)):
             yield layer.to(sample.dtype)

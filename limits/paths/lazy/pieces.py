@@ -11,7 +11,7 @@ from torch import Tensor
 from limits._typing import State
 from limits.exceptions import CouplingError
 from limits.paths.lazy.matrix import Answered, LazyMatrix
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["LazyRange", "Ledger", "SlabNormals"]
 
@@ -75,15 +75,17 @@ class SlabNormals:
     def slab(self, first: int, count: int, slab: int, question: int) -> Tensor:
         """Return the normals of one question to a slab, ``(layer, path, 1, width)``."""
         layers = min(self.slab_layers, self.depth - slab * self.slab_layers)
-        slabs = -(-self.depth // self.slab_layers)
-        # Streams start at whole blocks of paths, a range may not.
-        skipped = first % BLOCK
-        flat = self.stream.normals(
-            first - skipped, count + skipped, layers * self.width, slab + slabs * question
-        )[skipped:]
-        by_layer = flat.unflatten(1, (layers, 1, self.width)).transpose(0, 1)
-        normals = by_layer.to(self.device, self.dtype, memory_format=torch.contiguous_format)
-        return normals.mul_(self.scale)
+        drawn = self.stream.normals(
+            first,
+            count,
+            self.width,
+            slab * self.slab_layers,
+            n_layers=layers,
+            # Whole blocks of four numbers: a part of one costs as much.
+            first_entry=question * (-(-self.width // 4) * 4),
+            device=self.device,
+        )
+        return drawn.unsqueeze(2).to(self.dtype).mul_(self.scale)
 
 
 class LazyRange:

@@ -14,16 +14,14 @@ from limits.equations.isotropic import Isotropic
 from limits.errors.metrics import Functional, functional_values
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
-from limits.randomness import BLOCK, Stream
+from limits.randomness import Stream
 
 __all__ = ["CouplingName", "IsotropicCoupling", "PairCoupling", "PathCoupling"]
 
 CouplingName = Literal["isotropic", "path"]
 
 _ROW_NORMALS = 2**12
-"""Normals a stream's row draws at once: enough to hide the seeding, few enough for the cache.
-
-Part of the definition of the streams: changing it changes every number."""
+"""Normals that a draw makes at once."""
 
 _CHUNK_ENTRIES = 2**14
 _MANY = 2**12
@@ -41,12 +39,8 @@ class PairCoupling(Protocol):
         """How deep and shallow networks are coupled."""
         ...
 
-    def block(self, depth: int) -> int:
-        """Return how many draws share one generator; ranges of draws start at multiples."""
-        ...
-
     def chunk(self, depth: int) -> int:
-        """Return how many draws are held in memory at once, a multiple of `block`."""
+        """Return how many draws are held in memory at once."""
         ...
 
     def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
@@ -83,14 +77,9 @@ class IsotropicCoupling:
 
     name: CouplingName = "isotropic"
 
-    def block(self, depth: int) -> int:
-        """Return how many draws share one generator."""
-        return BLOCK * self._group(depth)
-
     def chunk(self, depth: int) -> int:
         """Return how many draws are held at once."""
-        block = self.block(depth)
-        return max(1, _CHUNK_ENTRIES // (self.h0.numel() * block)) * block
+        return max(1, _CHUNK_ENTRIES // self.h0.numel())
 
     def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
         """Return phi(h_depth) - phi(h_coarse), averaged over B and -B."""
@@ -117,25 +106,21 @@ class IsotropicCoupling:
     def _values(self, states: State) -> Tensor:
         return functional_values(self.functional, states).unflatten(0, (2, -1)).mean(0).cpu()
 
-    def _layers(self, depth: int) -> int:
-        """Return the layers drawn at once: even, so that no pair of steps is torn apart."""
-        return min(depth, max(2, _power_below(_ROW_NORMALS // self.h0.numel())))
-
-    def _group(self, depth: int) -> int:
-        """Return how many draws a row of the stream holds, so that shallow ones fill it too."""
-        return max(1, _power_below(_ROW_NORMALS // (self._layers(depth) * self.h0.numel())))
-
     def _steps(self, depth: int, first: int, count: int) -> Iterator[Tensor]:
         """Yield standard normals step by step, float32, shape ``(draw, input, width)``."""
         stream = Stream(self.seed, f"{self.label}/infinite-depth/isotropic/depth={depth}")
-        group, most = self._group(depth), self._layers(depth)
-        rows = -(-count // group)
-        for part in range(-(-depth // most)):
-            layers = min(most, depth - part * most)
-            shape = (group, layers, *self.h0.shape)
-            flat = stream.normals(first // group, rows, math.prod(shape), part)
-            slab = flat.unflatten(1, shape).flatten(0, 1)[:count]
-            yield from slab.unbind(1)
+        size = self.h0.numel()
+        most = max(1, _ROW_NORMALS // size)
+        for start in range(0, depth, most):
+            drawn = stream.normals(
+                first,
+                count,
+                size,
+                start,
+                n_layers=min(most, depth - start),
+                device=self.h0.device,
+            )
+            yield from drawn.unflatten(2, self.h0.shape)
 
 
 @dataclass(frozen=True)
@@ -159,10 +144,6 @@ class PathCoupling:
     seed: int
 
     name: CouplingName = "path"
-
-    def block(self, depth: int) -> int:
-        """Return the block of the streams of a weight path."""
-        return BLOCK
 
     def chunk(self, depth: int) -> int:
         """Return how many draws are held at once."""
@@ -200,8 +181,3 @@ def _level_seed(seed: int, depth: int) -> int:
     """Return a seed of its own for every level, whatever the streams of a path depend on."""
     key = f"limits:{seed}:infinite-depth:{depth}".encode()
     return int.from_bytes(hashlib.sha256(key).digest()[:16])
-
-
-def _power_below(number: int) -> int:
-    """Return the largest power of two that is at most `number`, 1 for smaller numbers."""
-    return 1 << max(0, number.bit_length() - 1)

@@ -101,7 +101,6 @@ class Tally:
     depth: int
     coarse: int | None
     count: int = 0
-    next_block: int = 0
     _parts: list[Moments] = field(default_factory=list)
 
     @property
@@ -122,11 +121,10 @@ class Tally:
         between = math.fsum(n * (each - mean) ** 2 for n, each, _ in self._parts)
         return (within + between) / (self.count - 1)
 
-    def add(self, parts: Sequence[Moments], blocks: int) -> None:
-        """Add moments of new draws, which took a number of blocks of the level's streams."""
+    def add(self, parts: Sequence[Moments]) -> None:
+        """Add moments of new draws."""
         self._parts.extend(parts)
         self.count += sum(n for n, _, _ in parts)
-        self.next_block += blocks
 
 
 def moments(values: Tensor) -> Moments:

@@ -5,7 +5,6 @@ import math
 from limits._typing import Progress
 from limits.exceptions import LimitsError
 from limits.parallel import Ticker, map_chunks
-from limits.randomness import BLOCK
 from limits.studies.infinite_depth.couplings import PairCoupling
 from limits.studies.infinite_depth.levels import (
     Extrapolation,
@@ -23,6 +22,8 @@ _LEVELS = 5
 """Levels at the start: the fewest with two changes of the extrapolated value to judge by."""
 _PILOT = 256
 _FEWEST = 64
+_ROUND = 16
+"""Draws are added in multiples: products of very few paths are slow."""
 _LARGEST_BIAS = 0.35
 """Share of the tolerance that the bias may take before a deeper level is cheaper."""
 _MARGIN = 1.02
@@ -98,7 +99,7 @@ class AdaptiveLevels:
             self._tallies, self._rule.weights(len(self._tallies)), standard_error / _MARGIN
         )
         more = [
-            -(-max(0, n - tally.count) // BLOCK) * BLOCK
+            -(-max(0, n - tally.count) // _ROUND) * _ROUND
             for n, tally in zip(wanted, self._tallies, strict=True)
         ]
         self._draw(more)
@@ -113,8 +114,7 @@ class AdaptiveLevels:
                 self._draw_level(tally, count, ticker)
 
     def _draw_level(self, tally: Tally, count: int, ticker: Ticker) -> None:
-        block, chunk = self._pairs.block(tally.depth), self._pairs.chunk(tally.depth)
-        start = tally.next_block * block
+        chunk, start = self._pairs.chunk(tally.depth), tally.count
 
         def draw(first: int, size: int) -> Moments:
             values = self._pairs.differences(tally.depth, tally.coarse, start + first, size)
@@ -122,7 +122,7 @@ class AdaptiveLevels:
             return moments(values)
 
         ranges = [(first, min(chunk, count - first)) for first in range(0, count, chunk)]
-        tally.add(map_chunks(draw, ranges), -(-count // block))
+        tally.add(map_chunks(draw, ranges))
 
     def _check_budget(self, work: int) -> None:
         """Raise unless the work is within the budget, before it is begun."""
