@@ -2,3 +2,4 @@
 
 from limits.kernels.isotropic.steps import IsotropicLaw as IsotropicLaw
 from limits.kernels.isotropic.steps import euler_steps as euler_steps
+from limits.kernels.isotropic.steps import has_steps as has_steps

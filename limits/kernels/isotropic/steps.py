@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -10,11 +11,14 @@ from torch import Tensor
 from limits.kernels.philox import Key
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCode
 
-__all__ = ["IsotropicLaw", "euler_steps"]
+__all__ = ["IsotropicLaw", "euler_steps", "has_steps"]
 
 _AT_ONCE = 2**26
 """Numbers of one call, a quarter of a second with all that is done with them: between calls the
 user may interrupt."""
+_CUDA_FASTER = 2**7
+_WIDEST_ON_CUDA = 2**14
+"""States that the registers of one program hold."""
 
 
 @dataclass(frozen=True)
@@ -95,19 +99,39 @@ def euler_steps(
     """
     if not states.numel():
         return states
-    kept = np.array([ratio * step for step in times], dtype=np.int64)
+    layers = [ratio * step for step in times]
     rows = states.new_empty(0, *states.shape) if record is None else record
-    most = max(1, _AT_ONCE // (states.numel() * ratio)) * ratio
+    steps = _on_cuda if states.is_cuda else _on_cpu
+    at_once = _AT_ONCE * (_CUDA_FASTER if states.is_cuda else 1)
+    most = max(1, at_once // (states.numel() * ratio)) * ratio
     for start in range(0, drawn_depth, most):
         part = (start, min(most, drawn_depth - start))
-        _on_cpu(states, rows, kept, part, law, key, drawn_depth, ratio, path)
+        steps(states, rows, layers, part, law, key, drawn_depth, ratio, path)
     return states
+
+
+def has_steps(law: IsotropicLaw, states: Tensor) -> bool:
+    """Return whether `euler_steps` knows the law, on the device and of the size of these states.
+
+    Examples
+    --------
+    >>> has_steps(IsotropicLaw("identity", 1.0, 0.5), torch.ones(3, 1, 4, dtype=torch.float16))
+    False
+    """
+    _, inputs, width = states.shape
+    if states.dtype not in (torch.float32, torch.float64):
+        return False
+    if not states.is_cuda:
+        return states.device.type == "cpu"
+    if find_spec("triton") is None or width > _WIDEST_ON_CUDA:
+        return False
+    return inputs == 1 or (not law.arc_cosine and inputs**2 * width <= _WIDEST_ON_CUDA)
 
 
 def _on_cpu(
     states: Tensor,
     record: Tensor,
-    times: np.ndarray,
+    times: list[int],
     layers: tuple[int, int],
     law: IsotropicLaw,
     key: Key,
@@ -123,7 +147,7 @@ def _on_cpu(
     arguments = (
         states.detach().flatten(1).numpy(),
         record.detach().flatten(2).numpy(),
-        times,
+        np.array(times, dtype=np.int64),
         *layers,
         tuple(np.uint64(word) for word in key),
         tuple(kind(each) for each in law.numbers(drawn_depth, ratio)),
@@ -135,3 +159,32 @@ def _on_cpu(
         euler_one_input(*arguments)
     else:
         euler_several_inputs(*arguments, inputs, ratio, law.arc_cosine)
+
+
+def _on_cuda(
+    states: Tensor,
+    record: Tensor,
+    times: list[int],
+    layers: tuple[int, int],
+    law: IsotropicLaw,
+    key: Key,
+    drawn_depth: int,
+    ratio: int,
+    path: int,
+) -> None:
+    from limits.kernels.isotropic.cuda import advance_one_input, advance_several_inputs
+
+    start, count = layers
+    advance = advance_one_input if states.shape[1] == 1 else advance_several_inputs
+    later = [at for at in times if at > start]
+    advance(
+        states.detach(),
+        record.detach()[len(times) - len(later) :],
+        torch.tensor([*later, -1], device=states.device),
+        torch.tensor(law.numbers(drawn_depth, ratio), dtype=states.dtype, device=states.device),
+        key,
+        path,
+        (start, count // ratio, ratio),
+        ACTIVATION_CODES.index(law.activation),
+        reflected=law.reflected,
+    )
