@@ -1,9 +1,10 @@
 """Chunks of paths side by side, one torch thread each, with progress that can be trusted."""
 
 import math
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -12,10 +13,23 @@ import torch
 from limits._typing import Progress
 from limits.modes import Modes, without_autocast
 
-__all__ = ["Ticker", "balanced", "map_chunks", "ranges_of", "shares"]
+__all__ = [
+    "Ticker",
+    "balanced",
+    "check_wanted",
+    "compiled_shares",
+    "cores",
+    "map_chunks",
+    "ranges_of",
+    "shares",
+]
 
 T = TypeVar("T")
 _REPORTS = 200
+_LANES = 64
+_WORTH_A_THREAD = 2**18
+"""Numbers that take longer than to start a thread."""
+_CALL = threading.local()
 
 _COMPANY = 16
 """Paths that one call of torch computes side by side, or a multiple.
@@ -88,6 +102,43 @@ def shares(ranges: Sequence[tuple[int, int]], *, small: bool) -> list[tuple[int,
     return list(ranges) if small else balanced(ranges, torch.get_num_threads())
 
 
+def compiled_shares(n_paths: int, numbers: int) -> list[tuple[int, int]]:
+    """Split paths into ranges for compiled loops, which run side by side for as long as they take.
+
+    Parameters
+    ----------
+    n_paths : int
+        How many.
+    numbers : int
+        That one of them draws.
+
+    Examples
+    --------
+    >>> compiled_shares(70, 40)
+    [(0, 70)]
+    """
+    workers = min(torch.get_num_threads(), cores(), n_paths * numbers // _WORTH_A_THREAD)
+    if workers < 2:
+        return [(0, n_paths)]
+    # Loops take sixty-four paths at a time; twice as many ranges even out what else runs.
+    alone = math.ceil(n_paths / workers)
+    share = math.ceil(alone / 2 / _LANES) * _LANES if alone >= 2 * _LANES else alone
+    return ranges_of(n_paths, share)
+
+
+def cores() -> int:
+    """Return how many cores this process may use; more threads would only take turns.
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def map_chunks(
     function: Callable[[int, int], T], ranges: Sequence[tuple[int, int]], *, threads: bool = True
 ) -> list[T]:
@@ -104,12 +155,13 @@ def map_chunks(
         False where a graph is recorded for autograd, whose mode belongs to the calling thread.
     """
     with _SINGLE.held() as available, without_autocast():
-        workers = min(available, len(ranges)) if threads else 1
+        workers = min(available, cores(), len(ranges)) if threads else 1
         if workers <= 1:
             return [function(first, count) for first, count in ranges]
-        modes = Modes.of_this_thread()
+        modes, unwanted = Modes.of_this_thread(), threading.Event()
 
         def in_modes(first: int, count: int) -> T:
+            _CALL.unwanted = unwanted
             with modes.entered():
                 return function(first, count)
 
@@ -118,7 +170,18 @@ def map_chunks(
             futures = [executor.submit(in_modes, first, count) for first, count in ranges]
             return [future.result() for future in futures]
         finally:
+            unwanted.set()
             executor.shutdown(cancel_futures=True)
+
+
+def check_wanted() -> None:
+    """Raise in a thread whose call has ended, by Ctrl-C or by a failure beside it.
+
+    Whoever computes for long in a chunk asks now and then.
+    """
+    unwanted = getattr(_CALL, "unwanted", None)
+    if unwanted is not None and unwanted.is_set():
+        raise CancelledError
 
 
 class _SingleThreads:

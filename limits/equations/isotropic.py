@@ -8,10 +8,13 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
+from limits.activations import ACTIVATIONS
 from limits.closed_forms.fractional import rough_relu_rates
 from limits.equations.kernels import arc_cosine, gaussian_kernel, gaussian_magnitude
 from limits.exceptions import NoLimitError
-from limits.networks.blocks import Inner, reflects
+from limits.kernels.isotropic import IsotropicLaw
+from limits.kernels.pointwise.polynomials import ACTIVATION_CODES
+from limits.networks.blocks import Block, Inner, Outer, reflects
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 
@@ -41,6 +44,8 @@ class Isotropic:
         How many inputs have a known joint law; None for any number.
     reflected : bool
         Whether states are reflected at the boundary of the orthant.
+    law : IsotropicLaw or None
+        The same as kernels know it, where they do.
     """
 
     gram: Callable[[State], Tensor]
@@ -50,6 +55,7 @@ class Isotropic:
     decay: float = 0.0
     most_inputs: int | None = None
     reflected: bool = False
+    law: IsotropicLaw | None = None
 
     @property
     def scale(self) -> float:
@@ -115,7 +121,16 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def rough_size(h: State) -> Tensor:
             return math.sqrt(strength) * _norm(h)
 
-        return Isotropic(rough, rough_size, net.coefficient, path.width, decay, most_inputs=1)
+        scale, rate = net.coefficient / math.sqrt(path.width), decay * net.coefficient**2
+        return Isotropic(
+            rough,
+            rough_size,
+            net.coefficient,
+            path.width,
+            decay,
+            most_inputs=1,
+            law=IsotropicLaw("identity", strength, scale, rate),
+        )
     if not block.has_inner:
 
         def outer(h: State) -> Tensor:
@@ -125,7 +140,14 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def outer_size(h: State) -> Tensor:
             return _norm(block.field(h, None))
 
-        return Isotropic(outer, outer_size, net.coefficient, path.width, reflected=reflects(block))
+        return Isotropic(
+            outer,
+            outer_size,
+            net.coefficient,
+            path.width,
+            reflected=reflects(block),
+            law=_outer_law(block, net.coefficient / math.sqrt(path.width)),
+        )
     if not isinstance(block, Inner):
         raise NoLimitError(
             f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "
@@ -143,7 +165,24 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         net.coefficient,
         path.width,
         most_inputs=1 if path.family == "iid" else None,
+        law=_arc_cosine_law(net.coefficient / math.sqrt(path.width)) if block.rectifies else None,
     )
+
+
+def _outer_law(block: Block, scale: float) -> IsotropicLaw | None:
+    """Return the law of a block without inner weights; kernels know activations by name."""
+    if reflects(block):
+        return IsotropicLaw("identity", 1.0, scale, reflected=True)
+    if not isinstance(block, Outer):
+        return None
+    for name in ACTIVATION_CODES:
+        if block.activation is ACTIVATIONS[name]:
+            return IsotropicLaw(name, 1.0, scale)
+    return None
+
+
+def _arc_cosine_law(scale: float) -> IsotropicLaw:
+    return IsotropicLaw("identity", 0.5, scale, arc_cosine=True)
 
 
 def arc_cosine_of(h: State) -> Tensor:

@@ -9,13 +9,13 @@ from torch import Tensor
 from limits._typing import Keep, State
 from limits.equations import DepthLimit, Driver, NoiseSample
 from limits.equations.foreign import ForeignSDE
-from limits.equations.isotropic import isotropic_of
 from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
 from limits.networks.propagate import Stepper, advance
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.solvers.foreign import solve_foreign
+from limits.solvers.law_form import ranges_on_noise, steps_on_noise
 from limits.solvers.preparation import constant, prepare
 from limits.trajectory import Trajectory, join_paths
 
@@ -98,12 +98,14 @@ class EulerMaruyama:
         def solve_chunk(first: int, count: int) -> Trajectory:
             chosen = states[first : first + count]
             if isinstance(driver, NoiseSample):
-                return _on_noise(limit, chosen, driver, first, keep)
+                return steps_on_noise(limit, chosen, driver, first, keep)
             if limit.theorem.driver == "nothing":
                 return _on_drift(limit, chosen, driver, keep)
             return _on_weights(limit, chosen, driver, first, keep)
 
-        out = join_paths(map_chunks(solve_chunk, driver.shares(), threads=not h0.requires_grad))
+        compiled = isinstance(driver, NoiseSample)
+        ranges = ranges_on_noise(limit, states, driver) if compiled else driver.shares()
+        out = join_paths(map_chunks(solve_chunk, ranges, threads=not h0.requires_grad))
         bad = int((~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1).sum())
         if bad:
             raise NonFiniteStateError(
@@ -121,20 +123,6 @@ def _on_weights(
     layers = driver.layers(first_path=first, n_paths=len(states), inner=stepper.block.has_inner)
     values, _ = advance(stepper, layers, keep=keep).states()
     return Trajectory.of(driver, values)
-
-
-def _on_noise(
-    limit: DepthLimit, states: State, driver: NoiseSample, first: int, keep: Keep
-) -> Trajectory:
-    equation = isotropic_of(limit.net, limit.path)
-    # Autograd and a record of all states need every state in a buffer of its own.
-    fresh = keep == "all" or states.requires_grad
-    h, kept = states if fresh else states.clone(), [states]
-    for noise in driver.steps(first_path=first, n_paths=len(states), n_inputs=states.shape[1]):
-        h = equation.step(h, noise, 1 / driver.depth, out=None if fresh else h)
-        if keep == "all":
-            kept.append(h)
-    return Trajectory.of(driver, torch.stack(kept if keep == "all" else [states, h]))
 
 
 def _on_drift(limit: DepthLimit, states: State, driver: Driver, keep: Keep) -> Trajectory:

@@ -312,3 +312,21 @@ def test_joint_law_of_rough_weights_is_refused(hurst: float) -> None:
     noise = limit.sample(depth=8, n_paths=2, seed=0)
     with pytest.raises(limits.NoLimitError, match=r"of 2 inputs.*one input at a time"):
         limits.EulerMaruyama().solve(limit, inputs(2), noise)
+
+
+NAMED = [("tanh", "res-1"), ("gelu", "res-1"), ("relu", "post-relu"), ("relu", "res-3")]
+
+
+@pytest.mark.parametrize(("activation", "block"), NAMED)
+@pytest.mark.parametrize("n_inputs", [1, 2])
+def test_compiled_steps_are_those_of_the_recorded_graph(activation, block, n_inputs):
+    net, path = limits.ResNet(activation, block=block), limits.BrownianPath(6)
+    limit = limits.depth_limit(net, path, form="law")
+    noise = limit.sample(depth=32, n_paths=20, seed=0)
+    h0 = torch.linspace(-1, 2, 6 * n_inputs, dtype=torch.float64).view(n_inputs, 6).cos()
+    compiled = limits.EulerMaruyama(steps=16).solve(limit, h0, noise, keep="all")
+    # Derivatives are those of the loop that is not compiled.
+    graph = limits.EulerMaruyama(steps=16).solve(limit, h0.requires_grad_(), noise, keep="all")
+    assert graph.values.requires_grad
+    torch.testing.assert_close(compiled.values, graph.values.detach(), rtol=1e-12, atol=1e-13)
+    assert torch.equal(compiled.values[0], compiled.values[0, :1].expand(20, -1, -1))

@@ -1,5 +1,10 @@
 """Loops of isotropic limits: the numbers of a plain recursion, whatever stands beside a path."""
 
+import subprocess
+import sys
+import textwrap
+from importlib.util import find_spec
+
 import mpmath
 import numpy as np
 import pytest
@@ -168,3 +173,52 @@ def test_activations_of_loops_know_infinity(dtype):
             torch.from_numpy(found).isnan(), VALUES[name](torch.from_numpy(x)).isnan()
         )
         np.testing.assert_array_equal(found[1], 1 if name == "tanh" else np.inf)
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="needs triton")
+@pytest.mark.thorough
+def test_the_interpreter_of_triton_takes_the_steps_of_loops():
+    code = f"""
+        import os
+        os.environ["TRITON_INTERPRET"] = "1"
+        import torch
+        from limits.kernels import Key
+        from limits.kernels.isotropic import IsotropicLaw, cuda, euler_steps
+        from limits.kernels.pointwise.polynomials import ACTIVATION_CODES
+        key = Key{tuple(KEY)}
+        for dtype, most in ((torch.float32, 1e-5), (torch.float64, 1e-13)):
+            for code, name in enumerate(ACTIVATION_CODES):
+                for inputs, width, ratio in ((1, 40, 1), (1, 7, 2), (3, 5, 2)):
+                    start = torch.linspace(-2, 3, 5 * inputs * width, dtype=dtype)
+                    start = start.view(5, inputs, width).sin()
+                    law = IsotropicLaw(name, 0.9, 0.4, 0.3, reflected=code == 0)
+                    expected, found = torch.zeros(2, 2, *start.shape, dtype=dtype)
+                    euler_steps(
+                        start.clone(), law, key, drawn_depth=4 * ratio, ratio=ratio, path=3,
+                        record=expected, times=(2, 4),
+                    )
+                    run = cuda.advance_one_input if inputs == 1 else cuda.advance_several_inputs
+                    run(
+                        start.clone(), found, torch.tensor([2 * ratio, 4 * ratio, -1]),
+                        torch.tensor(law.numbers(4 * ratio, ratio), dtype=dtype), key, 3,
+                        (0, 4, ratio), code, reflected=law.reflected,
+                    )
+                    distance = ((found - expected).abs().max() / expected.abs().max()).item()
+                    assert distance < most, (name, inputs, width, distance)
+        print("equal")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=300
+    )
+    assert done.stdout == "equal\n", done.stderr
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("law", LAWS[:6], ids=repr)
+def test_a_cuda_device_takes_the_steps_of_loops(law):
+    for dtype, most in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
+        for inputs, width, ratio in ((1, 40, 1), (1, 7, 2), (3, 20, 2), (1, 3000, 1)):
+            start = states(50, inputs, width, dtype)
+            expected = euler_steps(start.clone(), law, KEY, drawn_depth=64, ratio=ratio)
+            found = euler_steps(start.cuda(), law, KEY, drawn_depth=64, ratio=ratio)
+            assert distance(found.cpu(), expected) < most

@@ -1,5 +1,8 @@
 """Euler steps of isotropic limits as kernels of Triton: states and numbers stay in registers."""
 
+# Triton gives types a meaning of its own: numbers stand for constants, tiles for anything.
+# pyright: reportArgumentType=false, reportOperatorIssue=false
+
 from typing import Any
 
 import torch

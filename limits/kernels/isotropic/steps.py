@@ -1,6 +1,6 @@
 """Which kernel takes the steps: that of the device the states are on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
@@ -62,6 +62,7 @@ def euler_steps(
     path: int = 0,
     record: Tensor | None = None,
     times: Sequence[int] = (),
+    between: Callable[[], None] = lambda: None,
 ) -> Tensor:
     """Overwrite states at time 0 by those at time 1 of Euler's scheme, and return them.
 
@@ -86,6 +87,8 @@ def euler_steps(
         ``(time, path, input, width)``, contiguous; receives states after chosen steps.
     times : sequence of int
         The steps, increasing, counted from one.
+    between : callable, optional
+        Called before every compiled call, of which each lasts a fraction of a second; may raise.
 
     Examples
     --------
@@ -105,6 +108,7 @@ def euler_steps(
     at_once = _AT_ONCE * (_CUDA_FASTER if states.is_cuda else 1)
     most = max(1, at_once // (states.numel() * ratio)) * ratio
     for start in range(0, drawn_depth, most):
+        between()
         part = (start, min(most, drawn_depth - start))
         steps(states, rows, layers, part, law, key, drawn_depth, ratio, path)
     return states
