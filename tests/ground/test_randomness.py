@@ -195,7 +195,8 @@ def p_value(seed: int, kind: str) -> float:
 
 @pytest.mark.parametrize("kind", ["normals", "uniforms", "centred"])
 def test_numbers_follow_their_law(kind):
-    # SPREAD
+    # Seeds 0 to 7 give .37 .29 .00014 .21 .006 .67 .57 1, .12 .18 .073 .65 .39 .97 .77 .46 and .21
+    # .75 .24 .52 .9 .97 .5 .64; over 600 seeds the values are uniform.
     assert p_value(0, kind) > 0.01
 
 
