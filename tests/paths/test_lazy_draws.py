@@ -5,6 +5,7 @@ import gc
 import math
 import pickle
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -169,6 +170,43 @@ def test_no_bit_depends_on_chunks_threads_or_the_number_of_paths(net, dtype, mon
             assert torch.equal(found, one)
     for found, one in zip(results(20, 16, 1), expected, strict=True):
         assert torch.equal(found, one[:20])
+
+
+@pytest.mark.parametrize("net", [NETWORKS[0], NETWORKS[3]], ids=["res-1", "res-3"])
+def test_threads_that_ask_one_draw_see_the_matrices_that_everybody_sees_later(net):
+    """Whole and in parts, forward and backward, all at once."""
+    torch.set_num_threads(1)
+    for seed in range(2):
+        sample = lazy(n_paths=64, width=16, seed=seed)
+        h0 = normal_inputs(1, 16)
+        half = sample.part(16, 40)
+
+        def back(sample=sample, h0=h0):
+            out = net(h0, sample)
+            return net.backward(out, sample, torch.ones_like(out.terminal)).values[0]
+
+        calls = (
+            lambda sample=sample, h0=h0: net(h0, sample).terminal,
+            lambda half=half, h0=h0: net(h0, half).terminal,
+            lambda sample=sample, h0=h0: net(h0, sample.at_depth(12)).terminal,
+            back,
+        )
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda call: call(), calls * 2))
+        for call, *found in zip(calls, answers[:4], answers[4:], strict=True):
+            later = call()
+            assert all(relative_difference(each, later) < 1e-9 for each in found)
+        assert relative_difference(calls[1](), calls[0]()[16:56]) < 1e-9
+
+
+def test_a_graph_outlives_that_its_paths_are_asked_in_parts():
+    net, sample = NETWORKS[0], lazy()
+    h0 = H0.clone().requires_grad_()
+    out = net(h0, sample).terminal
+    net(H0, sample.part(16, 20))
+    (gradient,) = torch.autograd.grad(out.sum(), h0)
+    expected = net.backward(net(H0, sample), sample, torch.ones_like(out)).values[0].sum(dim=0)
+    assert relative_difference(gradient, expected) < 1e-10
 
 
 def test_equal_draws_asked_alike_answer_alike_and_have_different_tags():

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.paths.lazy.matrix import LazyMatrix
 
 __all__ = ["LazyIncrement", "SplitMatrix"]
 
@@ -29,7 +28,7 @@ class SplitMatrix:
 
     Parameters
     ----------
-    pieces : sequence of LazyMatrix
+    pieces : sequence of LazyMatrix or SplitMatrix
         One after the other along the axis of paths.
     sizes : sequence of int
         Paths in each.
@@ -37,7 +36,7 @@ class SplitMatrix:
 
     __slots__ = ("_pieces", "_sizes")
 
-    def __init__(self, pieces: Sequence[LazyMatrix], sizes: Sequence[int]) -> None:
+    def __init__(self, pieces: "Sequence[Answering]", sizes: Sequence[int]) -> None:
         self._pieces = pieces
         self._sizes = list(sizes)
 

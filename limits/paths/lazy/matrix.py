@@ -1,6 +1,8 @@
 """Gaussian matrices that are never formed: they answer questions, and remember their answers."""
 
+import threading
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -54,17 +56,36 @@ class Rows:
 
 
 class Answered:
-    """What a batch of matrices was asked, and answered, on both sides."""
+    """What a batch of matrices was asked, and answered, on both sides.
 
-    __slots__ = ("count", "left", "right")
+    Several threads may ask: an answer depends on all that were given before, so questions wait
+    for each other at the lock.
+
+    Attributes
+    ----------
+    parts : list of tuple
+        Once the paths are asked in parts: first and last path of each part and what it answered.
+        Whoever still asks about all paths, asks the parts.
+    """
+
+    __slots__ = ("count", "left", "lock", "parts", "right")
 
     def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.parts: list[tuple[int, int, Answered]] = []
         self.count = 0
         self.right = Rows()
         self.left = Rows()
 
-    def of_paths(self, start: int, stop: int) -> "Answered":
-        """Return what some of the paths answered, which from now on are asked apart."""
+    def cut(self, bounds: list[tuple[int, int]]) -> "list[Answered]":
+        """Return what the paths of each range answered, which from now on are asked apart."""
+        with self.lock:
+            if not self.parts:
+                self.parts = [(start, stop, self._of_paths(start, stop)) for start, stop in bounds]
+                self.right, self.left = Rows(), Rows()
+            return [part for _, _, part in self.parts]
+
+    def _of_paths(self, start: int, stop: int) -> "Answered":
         part = Answered()
         part.count = self.count
         part.right = self.right.of_paths(start, stop)
@@ -108,16 +129,34 @@ class LazyMatrix:
 
     def mv(self, u: Tensor) -> Tensor:
         """Return W u, for u of shape ``(path, input, width)``."""
-        return self._ask(u, self._answered.right, self._answered.left)
+        return self._ask(u, transposed=False)
 
     def rmv(self, p: Tensor) -> Tensor:
         """Return W^T p, for p of shape ``(path, input, width)``."""
-        return self._ask(p, self._answered.left, self._answered.right)
+        return self._ask(p, transposed=True)
 
-    def _ask(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
-        if u.shape[1] == 1:
-            return self._ask_one(u, own, other)
-        return torch.cat([self._ask_one(each, own, other) for each in u.split(1, dim=1)], dim=1)
+    def _ask(self, u: Tensor, *, transposed: bool) -> Tensor:
+        answered = self._answered
+        with answered.lock:
+            if not answered.parts:
+                own, other = answered.right, answered.left
+                if transposed:
+                    own, other = other, own
+                if u.shape[1] == 1:
+                    return self._ask_one(u, own, other)
+                asked = u.split(1, dim=1)
+                return torch.cat([self._ask_one(each, own, other) for each in asked], dim=1)
+        return torch.cat(
+            [
+                LazyMatrix(partial(self._normals_of, start, stop), part)._ask(
+                    u[start:stop], transposed=transposed
+                )
+                for start, stop, part in answered.parts
+            ]
+        )
+
+    def _normals_of(self, start: int, stop: int, number: int) -> Tensor:
+        return self._normals(number)[start:stop]
 
     def _ask_one(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
         number = self._answered.count

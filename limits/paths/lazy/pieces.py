@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limits._typing import State
 from limits.exceptions import CouplingError
+from limits.paths.lazy.increment import SplitMatrix
 from limits.paths.lazy.matrix import Answered, LazyMatrix
 from limits.randomness import Stream
 
@@ -111,19 +112,28 @@ class LazyRange:
         self._normals = normals
         self._layers: dict[int, Answered] = {}
         self._slabs: dict[int, tuple[int, list[Tensor]]] = {}
+        # One thread may cut a range that another one is reading, and must find what it answers.
+        self._lock = threading.Lock()
+        self._cut_into: list[LazyRange] = []
 
-    def matrix(self, layer: int) -> LazyMatrix:
+    def matrix(self, layer: int) -> LazyMatrix | SplitMatrix:
         """Return the matrices of a layer."""
-        known = self._layers.get(layer)
-        if known is None:
-            known = Answered()
-            if self._ledger.most is not None:
-                self._layers[layer] = known
-        return LazyMatrix(partial(self._numbers, layer), known)
+        with self._lock:
+            if not self._cut_into:
+                known = self._layers.get(layer)
+                if known is None:
+                    known = Answered()
+                    if self._ledger.most is not None:
+                        self._layers[layer] = known
+                return LazyMatrix(partial(self._numbers, layer), known)
+        pieces = self._cut_into
+        return SplitMatrix([each.matrix(layer) for each in pieces], [each.count for each in pieces])
 
     def close(self) -> None:
         """Let go of normals that were drawn ahead."""
         self._slabs.clear()
+        for piece in self._cut_into:
+            piece.close()
 
     def cut(self, start: int, stop: int) -> list["LazyRange"]:
         """Return this range in up to three pieces, cut where another range starts and stops."""
@@ -132,15 +142,17 @@ class LazyRange:
         nodes = sorted({self.first, end} | inside)
         if len(nodes) == 2:
             return [self]
-        return [self._piece(a, b - a) for a, b in pairwise(nodes)]
-
-    def _piece(self, first: int, count: int) -> "LazyRange":
-        piece = LazyRange(self._ledger, self._normals, first, count)
-        start = first - self.first
-        piece._layers = {
-            k: known.of_paths(start, start + count) for k, known in self._layers.items()
-        }
-        return piece
+        with self._lock:
+            bounds = [(a - self.first, b - self.first) for a, b in pairwise(nodes)]
+            pieces = [
+                LazyRange(self._ledger, self._normals, self.first + a, b - a) for a, b in bounds
+            ]
+            for layer, known in self._layers.items():
+                for piece, part in zip(pieces, known.cut(bounds), strict=True):
+                    piece._layers[layer] = part
+            self._layers.clear()
+            self._cut_into = pieces
+        return pieces
 
     def _numbers(self, layer: int, number: int) -> State:
         slab, offset = divmod(layer, self._normals.slab_layers)
