@@ -1,5 +1,7 @@
 import copy
 import pickle
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -339,3 +341,66 @@ def test_copies_and_pickles_keep_the_factor():
         assert torch.equal(other(x), expected)
         with pytest.raises(limits.BranchError, match="scaled already"):
             limits.scale_residuals(other)
+
+
+# --- models that torch.compile has seen --------------------------------------------------------
+
+
+def compiled_in_place(model: nn.Module) -> nn.Module:
+    model.compile(backend="eager")
+    return model
+
+
+def test_compiled_code_is_dropped_when_a_factor_comes_and_when_it_goes(monkeypatch):
+    """The compiler takes seconds to import; a stand-in counts what it is told."""
+    dropped = []
+    stand_in = SimpleNamespace(reset=lambda: dropped.append(True))
+    model = zoo.Plain(2)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", stand_in)
+    scaled = limits.scale_residuals(model, 0.25, branch="blocks.*")
+    assert len(dropped) == 1
+    scaled.remove()
+    assert len(dropped) == 2
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "compiled", [lambda model: torch.compile(model, backend="eager"), compiled_in_place]
+)
+def test_what_was_compiled_before_obeys_the_factor_and_its_end(compiled):
+    model, x = zoo.Plain(3), torch.randn(4, 8)
+    plain = model(x)
+    runs = compiled(model)
+    assert torch.equal(runs(x), plain)
+    scaled = limits.scale_residuals(model, 0.25)
+    with torch.compiler.set_stance("force_eager"):
+        expected = model(x)
+    assert not torch.allclose(expected, plain)
+    assert torch.allclose(runs(x), expected)
+    scaled.remove()
+    assert torch.allclose(runs(x), plain)
+    with limits.scale_residuals(runs, 0.25):
+        assert torch.allclose(runs(x), expected)
+    assert torch.allclose(runs(x), plain)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")
+def test_branches_of_a_compiled_model_are_found_in_the_code_as_written():
+    model = torch.compile(zoo.Plain(3), backend="eager")
+    model(torch.randn(4, 8))
+    assert names_of(model) == tuple(f"_orig_mod.blocks.{k}" for k in range(3))
+
+
+def test_modules_whose_output_nobody_adds_are_no_branches():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    with pytest.raises(limits.BranchError, match=r"Choose the attention itself, .*self_attn"):
+        limits.scale_residuals(model, 0.5, branch="layers.*.self_attn.out_proj")
+    plain = zoo.Plain(2)
+    plain.unused = nn.Linear(8, 8)
+    with pytest.raises(limits.BranchError, match="Choose modules that Plain calls"):
+        limits.scale_residuals(plain, 0.5, branch="unused", inputs=torch.randn(4, 8))
+    scaled = limits.scale_residuals(plain, 0.5, branch="blocks.*", inputs=torch.randn(4, 8))
+    assert scaled.depth == 2

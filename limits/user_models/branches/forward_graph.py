@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from limits.user_models.branches.calls import Call
+from limits.user_models.branches.compilation import uncompiled
 
 __all__ = ["Addition", "Graph", "ModuleCall", "Node", "addition_of", "record", "tensors_in"]
 
@@ -81,6 +82,7 @@ def record(model: nn.Module, call: Call) -> Graph:
         with ExitStack() as stack:
             stack.enter_context(torch.random.fork_rng(cuda))
             stack.enter_context(torch.no_grad())
+            stack.enter_context(uncompiled())
             for name, module in model.named_modules():
                 handle = module.register_forward_hook(recorder.hook(name))
                 stack.callback(handle.remove)

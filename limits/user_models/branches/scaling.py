@@ -12,8 +12,10 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from limits.exceptions import BranchError, LimitsError
-from limits.user_models.branches.calls import Inputs
+from limits.user_models.branches.calls import Call, Inputs, as_call, on_device_of
+from limits.user_models.branches.compilation import compiled_anew
 from limits.user_models.branches.finding import Branches, find_branches
+from limits.user_models.branches.forward_graph import record
 
 __all__ = ["BranchChoice", "ScaledResiduals", "Tau", "branches_by_name", "scale_residuals"]
 
@@ -53,6 +55,7 @@ class ScaledResiduals:
         """Take the factor off again; the model is then what it was."""
         for handle in self._handles:
             handle.remove()
+        compiled_anew()
 
     def __enter__(self) -> "ScaledResiduals":
         return self
@@ -85,7 +88,8 @@ def scale_residuals(
     = O(1/sqrt(L)), L the number of branches (a transformer layer has two). The factor is applied
     by forward hooks: ``state_dict`` has the same keys and values with and without it, in both
     directions, and copies and pickles of the model keep it. A checkpoint does not hold the factor:
-    call this again on the model that you load it into.
+    call this again on the model that you load it into. What ``torch.compile`` has made so far is
+    dropped, and made again with the factor at the next call.
 
     Parameters
     ----------
@@ -99,7 +103,8 @@ def scale_residuals(
         predicate of ``(name, module)``. Found by running the model once when left out.
     inputs : optional
         What to run the model on: a batch, a tuple of arguments, a dict, a DataLoader. Guessed
-        from the first layer when left out.
+        from the first layer when left out. With `branch` the model runs only if this is given,
+        to see that the modules chosen are called.
 
     Returns
     -------
@@ -110,8 +115,8 @@ def scale_residuals(
     Raises
     ------
     BranchError
-        If no branch is found, or not for sure, or the model is scaled already. Pass `branch`,
-        or call ``remove`` first.
+        If no branch is found, or not for sure, or the model never calls one that was chosen, or
+        it is scaled already. Pass `branch`, or call ``remove`` first.
     LimitsError
         If `tau` is not understood or not a positive number.
 
@@ -138,6 +143,8 @@ def scale_residuals(
     branches = (
         find_branches(model, inputs=inputs) if branch is None else branches_by_name(model, branch)
     )
+    if branch is not None and inputs is not None:
+        _check_called(model, branches.names, as_call(inputs))
     factor = _factor(tau, branches.depth)
     handles = []
     for name, kind, place in dict.fromkeys(
@@ -145,6 +152,7 @@ def scale_residuals(
     ):
         hook = _Scale(factor, kind, place)
         handles.append(modules[name].register_forward_hook(hook))
+    compiled_anew()
     rule = tau if isinstance(tau, str) else f"{tau:g}" if isinstance(tau, float | int) else "given"
     return ScaledResiduals(branches.names, branches.depth, factor, rule, tuple(handles))
 
@@ -210,8 +218,32 @@ def branches_by_name(model: nn.Module, choice: BranchChoice) -> Branches:
             f"{nested[0]!r} is inside another chosen module and would be scaled twice "
             f"({len(nested)} such). Choose only modules that return a whole branch."
         )
+    unasked = [name for name in names if _is_read_only(modules, name)]
+    if unasked:
+        raise BranchError(
+            f"{unasked[0]!r} is never called: the attention around it reads its weights, so what "
+            f"is chosen would not be scaled ({len(unasked)} such). Choose the attention itself, "
+            f"{unasked[0].rpartition('.')[0]!r}."
+        )
     places = tuple(0 if isinstance(modules[n], nn.MultiheadAttention) else None for n in names)
     return Branches(tuple(names), ("branch",) * len(names), places, "the names given")
+
+
+def _check_called(model: nn.Module, names: Sequence[str], call: Call) -> None:
+    """Raise if a forward pass leaves out a module whose output was to be scaled."""
+    called = {each.name for each in record(model, on_device_of(call, model)).calls}
+    silent = [name for name in names if name not in called]
+    if silent:
+        raise BranchError(
+            f"{len(silent)} of the {len(names)} modules chosen are not called on {call.origin}, the "
+            f"first is {silent[0]!r}: they would not be scaled. Choose modules that "
+            f"{type(model).__name__} calls and that return a whole branch."
+        )
+
+
+def _is_read_only(modules: dict[str, nn.Module], name: str) -> bool:
+    parent, _, own = name.rpartition(".")
+    return own == "out_proj" and isinstance(modules.get(parent), nn.MultiheadAttention)
 
 
 def _matches(name: list[str], pattern: list[str]) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from limits.exceptions import BranchError, LimitsError
 from limits.user_models.branches.calls import Call
+from limits.user_models.branches.compilation import uncompiled
 from limits.user_models.branches.forward_graph import Graph
 from limits.user_models.branches.residual_sums import ResidualAddition
 from limits.user_models.check.observer import Observer, Role, norm_of
@@ -132,7 +133,7 @@ class Probe:
         observer = Observer(self.roles, scale, gradients)
         context: AbstractContextManager[Any] = nullcontext() if gradients else torch.no_grad()
         call = self.call.mapped(_differentiable) if gradients else self.call
-        with context, without_dropout(model), observer:
+        with context, without_dropout(model), uncompiled(), observer:
             output = model(*call.args, **call.kwargs)
         if observer.n_additions != self.n_additions:
             raise BranchError(
@@ -248,11 +249,8 @@ class without_dropout:  # noqa: N801
 
 def output_tensor(output: object, model: nn.Module) -> Tensor:
     """Return the tensor of real numbers that a model returned, the first if there are several."""
-    values = [output]
-    if isinstance(output, Mapping):
-        values = list(output.values())
-    elif isinstance(output, tuple | list):
-        values = list(output)
+    held = list(output.values()) if isinstance(output, Mapping) else output
+    values = held if isinstance(held, tuple | list) else [held]
     found: list[Tensor] = [
         value for value in values if isinstance(value, Tensor) and value.is_floating_point()
     ]
