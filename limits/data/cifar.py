@@ -8,6 +8,7 @@ from torch import Tensor
 
 from limits.data.labelled import LabelledData
 from limits.exceptions import LimitsError
+from limits.placeholders import placeholder
 
 __all__ = ["cifar10"]
 
@@ -55,6 +56,9 @@ def _file(path: Path) -> Tensor:
             f"cannot read {path}: {error.strerror}. Unpack the binary version of CIFAR-10 "
             "(cifar-10-binary.tar.gz) and pass its folder cifar-10-batches-bin."
         ) from error
+    other = placeholder(path)
+    if other:
+        raise LimitsError(other)
     if len(content) % _RECORD or not content:
         raise LimitsError(
             f"{path.name} has {len(content)} bytes, which is not a whole number of records of "

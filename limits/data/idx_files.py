@@ -11,6 +11,7 @@ from torch import Tensor
 
 from limits.data.labelled import LabelledData
 from limits.exceptions import LimitsError
+from limits.placeholders import placeholder
 
 __all__ = ["mnist", "read_idx"]
 
@@ -127,6 +128,9 @@ def _content(path: Path) -> bytes:
         raise LimitsError(
             f"cannot read {path}: {error.strerror}. Pass the path of an IDX file."
         ) from error
+    other = placeholder(path)
+    if other:
+        raise LimitsError(other)
     if content[:2] != _GZIP:
         return content
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from limits.exceptions import StoreError
+from limits.placeholders import placeholder
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -127,6 +128,9 @@ def load_dataset(path: str | Path) -> "Dataset":
 def dataset_of(payload: bytes, path: str | Path) -> "Dataset":
     """Return the dataset in the bytes of a netCDF-4 file; `path` is for messages."""
     if not payload.startswith(_SIGNATURE):
+        other = placeholder(path)
+        if other:
+            raise StoreError(f"cannot read it: {other}")
         raise StoreError(
             f"cannot read {path}, because it is not a netCDF-4 file: it has {len(payload):,} bytes "
             f"and starts with {payload[:8]!r}. Pass a .nc file that `limits run` wrote."

@@ -235,8 +235,8 @@ def _check_called(model: nn.Module, names: Sequence[str], call: Call) -> None:
     silent = [name for name in names if name not in called]
     if silent:
         raise BranchError(
-            f"{len(silent)} of the {len(names)} modules chosen are not called on {call.origin}, the "
-            f"first is {silent[0]!r}: they would not be scaled. Choose modules that "
+            f"{len(silent)} of the {len(names)} modules chosen are not called on {call.origin}: "
+            f"{silent[0]!r} would not be scaled. Choose modules that "
             f"{type(model).__name__} calls and that return a whole branch."
         )
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import DTypeError, ShapeError, StoreError
+from limits.placeholders import placeholder
 from limits.user_models.weights.across_layers import groups_across_layers
 
 __all__ = ["missing_layers", "read_layers", "read_numbered", "read_weights"]
@@ -39,7 +40,8 @@ def read_layers(file: str | Path, pattern: str) -> Tensor:
     Raises
     ------
     StoreError
-        If the file cannot be read, or is a pickle that would run code, which is named.
+        If the file cannot be read, stands for another one that is not here (a pointer of Git LFS,
+        a web page), or is a pickle that would run code, which is named.
     ShapeError
         If the pattern matches no weights, weights of several shapes, or zeros only.
     DTypeError
@@ -121,6 +123,9 @@ def read_weights(file: str | Path) -> dict[str, Tensor]:
     path = Path(file)
     if not path.is_file():
         raise StoreError(f"there is no file {path}. Pass a .safetensors, .pt or .pth file.")
+    other = placeholder(path)
+    if other:
+        raise StoreError(other)
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file
