@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from limits.plots.look import PAGE, style
+from limits.plots.look import PAGE, positive, style
 from limits.plots.palette import COLOURS, DASHED, MARKERS
 from limits.user_models import DepthCheck
 from limits.user_models.check.vocabulary import MEANINGS
@@ -64,7 +64,7 @@ def _profile(ax: Axes, check: DepthCheck, name: str, label: str) -> None:
         # Branches are counted between states, states on both sides of every branch.
         n = count if name == "contribution" else count + 1
         rows = values.sel(depth=depth).to_numpy()[:, :n]
-        rows = np.where(np.isfinite(rows) & (rows > 0), rows, np.nan)
+        rows = positive(rows)
         if np.isnan(rows).all():
             continue
         time = np.arange(n) / count
@@ -93,8 +93,7 @@ def _growth(ax: Axes, check: DepthCheck) -> None:
     for (direction, phase), judged in check.judgements.items():
         name, word = names[direction]
         colour, marker = next(styles)
-        values = check.dataset[name].sel(phase=phase).to_numpy()
-        values = np.where(np.isfinite(values) & (values > 0), values, np.nan)
+        values = positive(check.dataset[name].sel(phase=phase))
         if np.isnan(values).all():
             continue
         middle = np.exp(_ignoring_nan(np.nanmean, np.log(values.T)))
@@ -114,12 +113,13 @@ def _growth(ax: Axes, check: DepthCheck) -> None:
 def _coherence(ax: Axes, check: DepthCheck) -> None:
     """Draw how unit updates add up, between the diffusive and the coherent line."""
     counts = np.asarray(check.branches, float)
-    values = check.dataset["frozen_sum"].isel(phase=0).to_numpy()
+    values = positive(check.dataset["frozen_sum"].isel(phase=0)).T
     ax.plot(counts, counts**0.5, label="independent: $L^{1/2}$", **_DASHED)
     dotted: Any = _DASHED | {"linestyle": (0, (1, 1.5))}
     ax.plot(counts, counts, label="coherent: $L$", **dotted)
-    middle = np.sqrt((values**2).mean(axis=1))
-    error = np.clip([middle - values.min(axis=1), values.max(axis=1) - middle], 0, None)
+    middle = np.sqrt(_ignoring_nan(np.nanmean, values**2))
+    low, high = (_ignoring_nan(f, values) for f in (np.nanmin, np.nanmax))
+    error = np.clip([middle - low, high - middle], 0, None)
     found = check.coherence
     label = f"measured: $L^{{{found.value:.2f}}}$ [{found.low:.2f}, {found.high:.2f}]"
     ax.errorbar(

@@ -1,6 +1,6 @@
 """Error against depth, with interval, theory and order."""
 
-from typing import Protocol
+from typing import Protocol, cast
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,17 +9,20 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 from limits.estimates import Order
-from limits.exceptions import StoreError
-from limits.plots.look import COLUMN, style
+from limits.exceptions import LimitsError, StoreError
+from limits.plots.look import COLUMN, positive, style
 from limits.plots.palette import COLOURS, MARKERS
 
 __all__ = ["convergence"]
 
 _LABELS = {
-    "strong": r"strong error  $(\mathbb{E}|h_L-H_1|^%d)^{1/%d}$",
-    "uniform": r"uniform error  $(\mathbb{E}\,\sup_k|h_k-H_{k/L}|^%d)^{1/%d}$",
+    "strong": r"strong error  $(\mathbb{E}|h_L-H_1|^%s)^{1/%s}$",
+    "uniform": r"uniform error  $(\mathbb{E}\,\sup_k|h_k-H_{k/L}|^%s)^{1/%s}$",
     "weak": r"weak error  $|\mathbb{E}\varphi(h_L)-\mathbb{E}\varphi(H_1)|$",
 }
+
+_DRAWN = ("error", "depth", "standard_error", "order", "order_low", "order_high")
+_NAMED = 3
 
 
 class Convertible(Protocol):
@@ -53,10 +56,17 @@ def convergence(
     -------
     matplotlib Axes
 
+    Notes
+    -----
+    A logarithmic axis has no place for an error that is zero, infinite or no number: the line has
+    a gap there, and the legend names the depth and the value.
+
     Raises
     ------
     StoreError
-        If the dataset holds no errors by depth.
+        If the dataset holds no errors by depth, or lacks what is drawn with them.
+    LimitsError
+        If `ax` is something else than Axes.
 
     Examples
     --------
@@ -67,29 +77,65 @@ def convergence(
     >>> limits.plots.convergence(study).get_xscale()
     'log'
     """
-    dataset = study if isinstance(study, xr.Dataset) else study.to_dataset()
-    if "error" not in dataset or "depth" not in dataset["error"].dims:
-        raise StoreError(
-            f"there is no error by depth to draw in a dataset with {sorted(map(str, dataset))}. "
-            "Pass a ConvergenceStudy or what its to_dataset() returned."
+    dataset = _checked(study)
+    if ax is not None and not isinstance(ax, Axes):
+        raise LimitsError(
+            f"ax must be matplotlib Axes, found {type(ax).__name__}. Of several panels pass one, "
+            "for example panels[0]; leave it out for a new figure."
         )
-    with style():
+    # What overflows on the way to a logarithmic axis is left out there.
+    with style(), np.errstate(all="ignore"):
         axes = plt.subplots(figsize=(COLUMN, 3.0), layout="constrained")[1] if ax is None else ax
         _draw(axes, dataset, name)
     return axes
+
+
+def _checked(study: object) -> xr.Dataset:
+    """Return the dataset of a study if it has all that is drawn."""
+    wanted = "Pass a ConvergenceStudy or what its to_dataset() returned."
+    if isinstance(study, xr.Dataset):
+        dataset = study
+    elif isinstance(study, xr.DataArray) or not hasattr(study, "to_dataset"):
+        raise StoreError(
+            f"errors are drawn with their interval and order, found {type(study).__name__}, which "
+            f"has them not. {wanted}"
+        )
+    else:
+        dataset = cast("Convertible", study).to_dataset()
+    missing = [name for name in _DRAWN if name not in dataset]
+    if missing:
+        raise StoreError(
+            f"{', '.join(missing)} is missing in a dataset with {sorted(map(str, dataset))}. "
+            f"{wanted}"
+        )
+    dims = dataset["error"].dims
+    if dims != ("depth",) or not dataset.sizes["depth"]:
+        raise StoreError(
+            f"a line has one error per depth, found dimensions {dict(dataset['error'].sizes)}. "
+            "Choose one line with dataset.sel(...) or dataset.isel(...)."
+        )
+    kinds = {name: dataset[name].dtype.kind for name in _DRAWN}
+    depths = dataset["depth"].to_numpy()
+    if not set(kinds.values()) <= set("iuf") or np.isnan(positive(depths)).any():
+        found = {name: str(dataset[name].dtype) for name in _DRAWN}
+        raise StoreError(
+            f"errors and depths must be real numbers, and depths positive; found {found} at depths "
+            f"{depths.tolist()}. {wanted}"
+        )
+    return dataset
 
 
 def _draw(axes: Axes, dataset: xr.Dataset, name: str | None) -> None:
     count = sum(1 for line in axes.get_lines() if line.get_gid() == "measured")
     colour, marker = COLOURS[count % len(COLOURS)], MARKERS[count % len(MARKERS)]
     depths = dataset["depth"].to_numpy()
-    errors = dataset["error"].to_numpy()
-    half = 1.96 * dataset["standard_error"].to_numpy()
+    errors = positive(dataset["error"])
+    half = 1.96 * np.abs(dataset["standard_error"].to_numpy())
     if name is None:
         name = f"{dataset.attrs.get('network', 'network')}, width {dataset.attrs.get('width', '?')}"
     # A log axis cannot show a band that reaches zero; it ends at a tenth of the error.
-    low = np.maximum(errors - half, errors / 10)
-    axes.fill_between(depths, low, errors + half, color=colour, alpha=0.25, linewidth=0)
+    low, high = positive(np.fmax(errors - half, errors / 10)), positive(errors + half)
+    axes.fill_between(depths, low, high, color=colour, alpha=0.25, linewidth=0)
     axes.plot(
         depths,
         errors,
@@ -98,7 +144,7 @@ def _draw(axes: Axes, dataset: xr.Dataset, name: str | None) -> None:
         linestyle="-",
         linewidth=0.9,
         gid="measured",
-        label=f"{name}\n{_order(dataset)}",
+        label="\n".join([name, _order(dataset), *_left_out(dataset)]),
     )
     _draw_theory(axes, dataset, name)
     _finish(axes, dataset)
@@ -106,14 +152,17 @@ def _draw(axes: Axes, dataset: xr.Dataset, name: str | None) -> None:
 
 def _draw_theory(axes: Axes, dataset: xr.Dataset, name: str) -> None:
     """Draw the exact errors, or the theoretical slope through the deepest network's error."""
-    depths, errors = dataset["depth"].to_numpy(), dataset["error"].to_numpy()
+    depths, errors = dataset["depth"].to_numpy(), positive(dataset["error"])
     expected = float(dataset.get("expected_order", np.nan))
-    if "closed_form" in dataset and np.isfinite(dataset["closed_form"]).all():
-        line = dataset["closed_form"].to_numpy()
+    shown = np.isfinite(errors)
+    if "closed_form" in dataset and np.isfinite(positive(dataset["closed_form"])).all():
+        line = positive(dataset["closed_form"])
         label = str(dataset.attrs.get("closed_form_name", f"exact error, {name.split(',')[0]}"))
         dashes = (0, (1.6, 1.2))
-    elif np.isfinite(expected):
-        line, label = errors[-1] * (depths / depths[-1]) ** -expected, _slope_label(expected)
+    elif np.isfinite(expected) and shown.any():
+        anchor = depths[shown][-1]
+        line = positive(errors[shown][-1] * (depths / anchor) ** -expected)
+        label = _slope_label(expected)
         dashes = (0, (4, 2))
     else:
         return
@@ -140,26 +189,41 @@ def _order(dataset: xr.Dataset) -> str:
     return str(Order(value, low, high, float("nan"), depths))
 
 
+def _left_out(dataset: xr.Dataset) -> list[str]:
+    """Return a line of the legend that names the errors which the axis cannot show."""
+    pairs = zip(dataset["depth"].to_numpy(), dataset["error"].to_numpy(), strict=True)
+    hidden = [f"L = {depth:g}: {error:g}" for depth, error in pairs if np.isnan(positive(error))]
+    more = f" and {len(hidden) - _NAMED} more" if len(hidden) > _NAMED else ""
+    return [f"not shown: {', '.join(hidden[:_NAMED])}{more}"] if hidden else []
+
+
 def _finish(axes: Axes, dataset: xr.Dataset) -> None:
     axes.set_xscale("log", base=2)
+    if np.isnan(_drawn_values(axes)).all():
+        axes.set_ylim(0.1, 1)
     axes.set_yscale("log")
     axes.xaxis.set_major_locator(FixedLocator(dataset["depth"].to_numpy().tolist()))
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel("depth $L$ (number of residual layers)")
     label = _LABELS.get(str(dataset.attrs.get("error_kind", "strong")), _LABELS["strong"])
-    p = int(dataset.attrs.get("p", 2))
-    axes.set_ylabel(label % (p, p) if "%d" in label else label)
+    p = dataset.attrs.get("p", 2)
+    axes.set_ylabel(label % (p, p) if "%s" in label else label)
     _make_room(axes)
     axes.legend(loc="lower left", handlelength=2.4, labelspacing=0.45)
 
 
+def _drawn_values(axes: Axes) -> np.ndarray:
+    return np.concatenate([positive(line.get_ydata()) for line in axes.get_lines()])
+
+
 def _make_room(axes: Axes) -> None:
     """Stretch the axis downwards, where falling errors leave a corner for the legend."""
-    values = np.concatenate(
-        [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
-    )
-    low, high = np.log10(values[values > 0].min()), np.log10(values.max())
+    values = _drawn_values(axes)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return
+    low, high = np.log10(values.min()), np.log10(values.max())
     lines = sum(1 for line in axes.get_lines() if not str(line.get_label()).startswith("_"))
     span = max(high - low, 0.3)
     axes.set_ylim(10 ** (low - span * (0.1 + 0.11 * lines)), 10 ** (high + 0.06 * span))

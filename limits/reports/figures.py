@@ -1,13 +1,16 @@
 """Figures as files: identical numbers give identical bytes."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from limits.plots import style
 from limits.sweeps import write_bytes
 
-__all__ = ["png_bytes", "save_figure"]
+__all__ = ["draw_figure", "png_bytes", "save_figure"]
 
 _DPI = 200
 
@@ -26,8 +29,31 @@ def png_bytes(figure: Figure) -> bytes:
     True
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
+    # Ticks are made while a figure is written, by the settings of that moment.
+    with style():
+        figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def draw_figure(draw: Callable[[], Figure], path: str | Path) -> None:
+    """Draw a figure for a file: in our look whatever the user has set, and with no window.
+
+    Parameters
+    ----------
+    draw : callable
+        Returns the figure.
+    path : str or Path
+        Where the PNG is written.
+    """
+    before = plt.get_backend()
+    plt.switch_backend("agg")
+    try:
+        with style():
+            figure = draw()
+            save_figure(figure, path)
+            plt.close(figure)
+    finally:
+        plt.switch_backend(before)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
