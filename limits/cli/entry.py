@@ -1,12 +1,15 @@
 """Where every command begins and every error ends."""
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NamedTuple
 
 from limits.cli.interrupts import Terminated, terminable
+from limits.cli.streams import OutputLost, guarded_streams
+from limits.cli.surroundings import own_figures
 from limits.exceptions import LimitsError
 
 __all__ = ["main"]
@@ -19,6 +22,7 @@ _DESCRIPTION = (
 )
 _FAILED_USAGE = 2
 _INTERRUPTED = 130
+_READER_LEFT = 141
 _TERMINATED = 143
 
 
@@ -61,12 +65,31 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 if all went well, 1 if a verdict failed, 2 if the request cannot be carried out, 130
-        after Ctrl-C, 143 after SIGTERM.
+        0 if all went well, 1 if a verdict failed, 2 if the request cannot be carried out or its
+        output cannot be written, 130 after Ctrl-C, 141 if whoever read the output has left, as
+        ``head`` does, 143 after SIGTERM.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        with terminable():
+        with guarded_streams():
+            return _status(arguments)
+    except OutputLost as lost:
+        if lost.reader_left:
+            return _READER_LEFT
+        # The guard, and what it still holds, are gone: this is the stream as it came.
+        with contextlib.suppress(OSError):
+            print(
+                f"error: cannot write to standard output: {lost.reason}. Send it elsewhere, "
+                "for example to a file on another disk.",
+                file=sys.stderr,
+                flush=True,
+            )
+        return _FAILED_USAGE
+
+
+def _status(arguments: list[str]) -> int:
+    try:
+        with terminable(), own_figures():
             return _dispatch(arguments)
     except SystemExit as stop:
         # Parsers print their help and their usage and then leave the program.

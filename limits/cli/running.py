@@ -174,17 +174,9 @@ def _compute(
 
 
 def _draw(experiment: RunnableExperiment, dataset: "Dataset", path: Path) -> None:
-    import matplotlib
+    from limits.reports.figures import draw_figure
 
-    # A window system may be missing, and must never be asked for.
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    from limits.reports.figures import save_figure
-
-    figure = experiment.draw(dataset)
-    save_figure(figure, path)
-    pyplot.close(figure)
+    draw_figure(lambda: experiment.draw(dataset), path)
 
 
 def _targets(name: str, scale: str, out: Path) -> tuple[Path, Path]:
