@@ -117,10 +117,12 @@ def test_layers_of_any_shape_and_arrays_are_taken():
 
 
 def test_a_single_weight_gets_an_interval_from_stretches_of_layers():
-    weights = drawn(limits.BrownianPath(1), depth=2048).squeeze()
-    found = limits.weight_regularity(weights)
-    assert 0.05 < found.hurst_high - found.hurst_low < 0.4
-    assert found.hurst_low < 0.5 < found.hurst_high
+    # Over eight seeds 53 to 62 of 64 intervals held the truth, 90 % on average: neighbouring
+    # stretches are not quite independent.
+    weights = limits.BrownianPath(1).sample(depth=2048, n_paths=64, seed=0).layer_weights.squeeze()
+    found = [limits.weight_regularity(each) for each in weights.unbind(1)]
+    assert all(0.05 < each.hurst_high - each.hurst_low < 0.4 for each in found)
+    assert sum(each.hurst_low < 0.5 < each.hurst_high for each in found) >= 50
 
 
 def test_the_bootstrap_has_a_seed():
