@@ -4,6 +4,7 @@ import copy
 import gc
 import math
 import pickle
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +15,7 @@ from torch import Tensor
 import limits
 from limits.paths.base import WeightPath
 from limits.paths.lazy import draw as lazy_draw
+from limits.paths.lazy.turns import Turns
 from tests.helpers import normal_inputs, relative_difference
 from tests.problems import linear_log_moments
 
@@ -369,3 +371,42 @@ def test_a_lazy_draw_has_no_matrices_to_read(read):
 def test_lazy_must_be_a_truth_value():
     with pytest.raises(limits.LimitsError, match="lazy must be True or False"):
         lazy(lazy="yes")
+
+
+# --- several threads ---------------------------------------------------------------------------
+
+
+def test_whoever_waits_for_all_paths_is_not_overtaken():
+    turns, order, waiting = Turns(), [], threading.Event()
+
+    def ask(name: str, first: int, stop: int) -> None:
+        with turns.of(first, stop):
+            order.append(name)
+
+    with turns.of(0, 4), turns.of(4, 8):
+        threads = []
+        for name, first, stop in (("all", 0, 8), ("some", 0, 4), ("others", 8, 12)):
+            known = len(turns)
+            threads.append(threading.Thread(target=ask, args=(name, first, stop)))
+            threads[-1].start()
+            while len(turns) == known and name != "others":
+                waiting.wait(1e-3)
+        threads[-1].join(10)
+        assert order == ["others"]
+    for thread in threads:
+        thread.join(10)
+    assert order == ["others", "all", "some"]
+    assert len(turns) == 0
+
+
+def test_paths_that_were_asked_differently_are_asked_together():
+    # A part was asked about more inputs, and about one that the whole had been asked about before.
+    net = limits.ResNet(torch.sin)
+    sample, other = lazy(n_paths=30), normal_inputs(3, 5, seed=4)
+    first = net(H0, sample.part(0, 16))
+    extra = net(other, sample.part(7, 12))
+    whole = net(H0, sample)
+    both = net(torch.cat([other, H0]), sample)
+    assert relative_difference(whole.terminal[:16], first.terminal) < 1e-12
+    assert relative_difference(both.terminal[7:19, :3], extra.terminal) < 1e-12
+    assert relative_difference(both.terminal[:, 3:], whole.terminal) < 1e-12

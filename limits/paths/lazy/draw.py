@@ -10,8 +10,9 @@ from typing import Literal, NoReturn
 import torch
 
 from limits.exceptions import CouplingError, LimitsError
-from limits.paths.lazy.increment import LazyIncrement, SplitMatrix
-from limits.paths.lazy.pieces import LazyRange, Ledger, SlabNormals
+from limits.paths.lazy.increment import LazyIncrement
+from limits.paths.lazy.pieces import LazyRange, SlabNormals
+from limits.paths.lazy.store import Ledger, Store
 from limits.randomness import Stream
 
 __all__ = ["MEMORY", "LazyDraw", "LazySource"]
@@ -60,7 +61,7 @@ class LazyDraw:
         )
         self._sizes = depth, n_paths, width
         self._question_bytes = question
-        self._ranges: dict[str, list[LazyRange]] = {}
+        self._stores: dict[str, Store] = {}
         self._spent: list[tuple[str, int, int]] = []
         self._lock = threading.Lock()
 
@@ -102,27 +103,20 @@ class LazyDraw:
                 "smaller depth."
             )
 
-    def ranges(self, source: "LazySource", first: int, count: int) -> list["LazyRange"]:
-        """Return what is known of the matrices of some paths, in pieces asked alike so far."""
-        normals = source.normals()
-        if not self.remembers:
-            self.spend(source.role, first, count)
-            return [LazyRange(self.ledger, normals, first, count)]
+    def store(self, role: str) -> Store:
+        """Return what is known of the matrices of a role, for a draw that remembers."""
         with self._lock:
-            kept = self._ranges.setdefault(source.role, [])
-            pieces = [piece for known in kept for piece in known.cut(first, first + count)]
-            inside = [p for p in pieces if first <= p.first < first + count]
-            filled, position = [], first
-            for piece in [*inside, None]:
-                until = first + count if piece is None else piece.first
-                if until > position:
-                    filled.append(LazyRange(self.ledger, normals, position, until - position))
-                if piece is not None:
-                    filled.append(piece)
-                    position = piece.first + piece.count
-            others = [p for p in pieces if not first <= p.first < first + count]
-            self._ranges[source.role] = sorted([*others, *filled], key=lambda p: p.first)
-        return filled
+            if role not in self._stores:
+                depth, n_paths, width = self._sizes
+                self._stores[role] = Store(
+                    self.ledger,
+                    depth=depth,
+                    n_paths=n_paths,
+                    width=width,
+                    dtype=self.dtype,
+                    device=self.device,
+                )
+            return self._stores[role]
 
 
 @dataclass(frozen=True)
@@ -189,16 +183,14 @@ class LazySource:
 
     def layers(self, first_path: int, n_paths: int, *, backwards: bool) -> Iterator[LazyIncrement]:
         """Yield the layers of a range of paths, first or last one first."""
-        ranges = self.draw.ranges(self, first_path, n_paths)
-        order = range(self.depth)
+        store = None
+        if self.draw.remembers:
+            store = self.draw.store(self.role)
+        else:
+            self.draw.spend(self.role, first_path, n_paths)
+        paths, order = LazyRange(self.normals(), first_path, n_paths, store), range(self.depth)
         try:
             for layer in reversed(order) if backwards else order:
-                if len(ranges) == 1:
-                    yield LazyIncrement([ranges[0].matrix(layer)])
-                else:
-                    sizes = [each.count for each in ranges]
-                    matrices = [each.matrix(layer) for each in ranges]
-                    yield LazyIncrement([SplitMatrix(matrices, sizes)])
+                yield LazyIncrement([paths.matrix(layer)])
         finally:
-            for each in ranges:
-                each.close()
+            paths.close()

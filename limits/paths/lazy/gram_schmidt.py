@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-__all__ = ["RANK_TOLERANCE", "Split", "combined", "norms", "products", "reduced", "split"]
+__all__ = ["ENOUGH", "RANK_TOLERANCE", "Split", "combined", "norms", "products", "reduced", "split"]
 
 RANK_TOLERANCE = {torch.float64: 1e-13, torch.float32: 1e-6}
 """A vector of which less than this share is new adds no direction."""
 
-_ENOUGH = 0.1
+ENOUGH = 0.1
 """What a projection leaves is orthogonal to rounding, divided by its share of the vector: above
 this share that is good enough."""
 
@@ -68,11 +68,11 @@ def split(vector: Tensor, size: Tensor, rows: Sequence[Tensor], stack: Tensor) -
     left = norms(rest)
     share = left / size
     least, most = (bound.item() for bound in torch.aminmax(share))
-    if least >= _ENOUGH:
+    if least >= ENOUGH:
         return parts, rest.div_(left), left
     if most <= tolerance:
         return parts, None, left
-    again = (share < _ENOUGH) & (share > tolerance)
+    again = (share < ENOUGH) & (share > tolerance)
     more = [part * again for part in products(stack, rest)]
     rest = reduced(rest, rows, more)
     left = norms(rest)

@@ -1,6 +1,5 @@
 """Increments of a lazy draw: sums of Gaussian matrices that answer questions."""
 
-from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 
 from limits._typing import State
 
-__all__ = ["LazyIncrement", "SplitMatrix"]
+__all__ = ["LazyIncrement"]
 
 
 class Answering(Protocol):
@@ -21,34 +20,6 @@ class Answering(Protocol):
     def rmv(self, p: State) -> State:
         """Return W^T p."""
         ...
-
-
-class SplitMatrix:
-    """A batch of matrices in pieces of consecutive paths.
-
-    Parameters
-    ----------
-    pieces : sequence of LazyMatrix or SplitMatrix
-        One after the other along the axis of paths.
-    sizes : sequence of int
-        Paths in each.
-    """
-
-    __slots__ = ("_pieces", "_sizes")
-
-    def __init__(self, pieces: "Sequence[Answering]", sizes: Sequence[int]) -> None:
-        self._pieces = pieces
-        self._sizes = list(sizes)
-
-    def mv(self, u: State) -> State:
-        """Return W u."""
-        parts = zip(self._pieces, u.split(self._sizes), strict=True)
-        return torch.cat([piece.mv(part) for piece, part in parts])
-
-    def rmv(self, p: State) -> State:
-        """Return W^T p."""
-        parts = zip(self._pieces, p.split(self._sizes), strict=True)
-        return torch.cat([piece.rmv(part) for piece, part in parts])
 
 
 class LazyIncrement:

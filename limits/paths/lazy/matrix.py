@@ -1,15 +1,13 @@
 """Gaussian matrices that are never formed: they answer questions, and remember their answers."""
 
-import threading
 from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from limits.paths.lazy.gram_schmidt import combined, norms, split
 
-__all__ = ["Answered", "LazyMatrix"]
+__all__ = ["Answered", "LazyMatrix", "Rows"]
 
 
 class Rows:
@@ -18,18 +16,28 @@ class Rows:
     On paths where a question adds no direction its row is zero, so that shapes do not depend on
     the data; rows that are zero on all paths are left out.
 
+    Parameters
+    ----------
+    known : Tensor, optional
+        Rows to begin with, ``(row, path, 2, 1, width)``: directions and answers.
+
     Attributes
     ----------
     directions, answers : list of Tensor
         Each of shape ``(path, 1, width)``.
     """
 
-    __slots__ = ("_stacks", "answers", "directions")
+    __slots__ = ("_begin", "_stacks", "answers", "directions")
 
-    def __init__(self) -> None:
+    def __init__(self, known: Tensor | None = None) -> None:
         self.directions: list[Tensor] = []
         self.answers: list[Tensor] = []
         self._stacks: tuple[Tensor, Tensor] | None = None
+        self._begin = 0
+        if known is not None:
+            self._stacks = known[:, :, 0], known[:, :, 1]
+            self.directions, self.answers = (list(each.unbind()) for each in self._stacks)
+            self._begin = len(known)
 
     def append(self, direction: Tensor, answer: Tensor) -> None:
         """Add a row."""
@@ -47,50 +55,21 @@ class Rows:
             self.directions, self.answers = (list(each.unbind()) for each in self._stacks)
         return self._stacks
 
-    def of_paths(self, start: int, stop: int) -> "Rows":
-        """Return the rows of some of the paths."""
-        part = Rows()
-        part.directions = [direction[start:stop] for direction in self.directions]
-        part.answers = [answer[start:stop] for answer in self.answers]
-        return part
+    def added(self) -> list[tuple[Tensor, Tensor]]:
+        """Return the rows that were added, directions with answers."""
+        chosen = slice(self._begin, None)
+        return list(zip(self.directions[chosen], self.answers[chosen], strict=True))
 
 
 class Answered:
-    """What a batch of matrices was asked, and answered, on both sides.
+    """What a batch of matrices was asked, and answered, on both sides."""
 
-    Several threads may ask: an answer depends on all that were given before, so questions wait
-    for each other at the lock.
+    __slots__ = ("count", "left", "right")
 
-    Attributes
-    ----------
-    parts : list of tuple
-        Once the paths are asked in parts: first and last path of each part and what it answered.
-        Whoever still asks about all paths, asks the parts.
-    """
-
-    __slots__ = ("count", "left", "lock", "parts", "right")
-
-    def __init__(self) -> None:
-        self.lock = threading.Lock()
-        self.parts: list[tuple[int, int, Answered]] = []
+    def __init__(self, right: Rows | None = None, left: Rows | None = None) -> None:
         self.count = 0
-        self.right = Rows()
-        self.left = Rows()
-
-    def cut(self, bounds: list[tuple[int, int]]) -> "list[Answered]":
-        """Return what the paths of each range answered, which from now on are asked apart."""
-        with self.lock:
-            if not self.parts:
-                self.parts = [(start, stop, self._of_paths(start, stop)) for start, stop in bounds]
-                self.right, self.left = Rows(), Rows()
-            return [part for _, _, part in self.parts]
-
-    def _of_paths(self, start: int, stop: int) -> "Answered":
-        part = Answered()
-        part.count = self.count
-        part.right = self.right.of_paths(start, stop)
-        part.left = self.left.of_paths(start, stop)
-        return part
+        self.right = Rows() if right is None else right
+        self.left = Rows() if left is None else left
 
 
 class LazyMatrix:
@@ -129,34 +108,16 @@ class LazyMatrix:
 
     def mv(self, u: Tensor) -> Tensor:
         """Return W u, for u of shape ``(path, input, width)``."""
-        return self._ask(u, transposed=False)
+        return self._ask(u, self._answered.right, self._answered.left)
 
     def rmv(self, p: Tensor) -> Tensor:
         """Return W^T p, for p of shape ``(path, input, width)``."""
-        return self._ask(p, transposed=True)
+        return self._ask(p, self._answered.left, self._answered.right)
 
-    def _ask(self, u: Tensor, *, transposed: bool) -> Tensor:
-        answered = self._answered
-        with answered.lock:
-            if not answered.parts:
-                own, other = answered.right, answered.left
-                if transposed:
-                    own, other = other, own
-                if u.shape[1] == 1:
-                    return self._ask_one(u, own, other)
-                asked = u.split(1, dim=1)
-                return torch.cat([self._ask_one(each, own, other) for each in asked], dim=1)
-        return torch.cat(
-            [
-                LazyMatrix(partial(self._normals_of, start, stop), part)._ask(
-                    u[start:stop], transposed=transposed
-                )
-                for start, stop, part in answered.parts
-            ]
-        )
-
-    def _normals_of(self, start: int, stop: int, number: int) -> Tensor:
-        return self._normals(number)[start:stop]
+    def _ask(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
+        if u.shape[1] == 1:
+            return self._ask_one(u, own, other)
+        return torch.cat([self._ask_one(each, own, other) for each in u.split(1, dim=1)], dim=1)
 
     def _ask_one(self, u: Tensor, own: Rows, other: Rows) -> Tensor:
         number = self._answered.count
