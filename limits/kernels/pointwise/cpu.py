@@ -20,7 +20,7 @@ from limits.kernels.pointwise.polynomials import (
     TAIL_64,
 )
 
-__all__ = ["activate"]
+__all__ = ["activate", "differentiate"]
 
 _F, _D, _I, _L = np.float32, np.float64, np.int32, np.int64
 _to_bits_32 = bitcast(ir.IntType(32), types.int32, types.float32)
@@ -45,6 +45,8 @@ _T0, _T1, _T2, _T3, _T4, _T5, _T6, _T7, _T8, _T9 = (_F(each) for each in TAIL_32
 ) = (_D(each) for each in TAIL_64)  # fmt: skip
 _LARGEST_32, _LARGEST_64 = _F(13), _D(37.5)
 """Beyond, Phi(-a) is zero, as far as normal numbers go."""
+
+_DENSITY = _D(0.3989422804014327)
 
 
 @inlined
@@ -101,7 +103,9 @@ def _gelu_32(x: Any) -> Any:
     return x * (tail if x < _F(0) else _F(1) - tail)
 
 
-def _gelu_64(x: Any) -> Any:
+@inlined
+def _normal_64(x: Any) -> Any:
+    """Return Phi(x) and e^(-x^2/2)."""
     a = abs(x)
     far = a > _LARGEST_64
     a = _LARGEST_64 if far else a
@@ -117,7 +121,13 @@ def _gelu_64(x: Any) -> Any:
     w = u * ((w * t + _U1) * t + _U0)
     tail = power * (w + w * p)
     tail = _D(0) if far else tail
-    return x * (tail if x < _D(0) else _D(1) - tail)
+    bell = _D(0) if far else power + power * p
+    return (tail if x < _D(0) else _D(1) - tail), bell
+
+
+def _gelu_64(x: Any) -> Any:
+    distribution, _ = _normal_64(x)
+    return x * distribution
 
 
 def _tanh(x: Any) -> Any:
@@ -160,3 +170,30 @@ def activate(values: Any, states: Any, count: Any, code: Any) -> None:
     else:
         for i in range(count):
             values[i] = _gelu(states[i])
+
+
+@loop
+def differentiate(slopes: Any, states: Any, count: Any, code: Any) -> None:
+    """Write s'(h) of the first `count` states, computed in float64 and rounded once.
+
+    Parameters
+    ----------
+    code : int
+        As for `activate`.
+    """
+    kind = slopes.dtype.type
+    if code == 0:
+        for i in range(count):
+            slopes[i] = kind(1)
+    elif code == 1:
+        for i in range(count):
+            slopes[i] = kind(1) if states[i] > 0 else kind(0)
+    elif code == 2:
+        for i in range(count):
+            t = _tanh(_D(states[i]))
+            slopes[i] = kind(_D(1) - t * t)
+    else:
+        for i in range(count):
+            x = _D(states[i])
+            distribution, bell = _normal_64(x)
+            slopes[i] = kind(distribution + x * bell * _DENSITY)
