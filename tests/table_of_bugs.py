@@ -43,8 +43,8 @@ NUMBERS = (
     ),
     Bug(
         "uniform weights of the wrong variance",
-        "half_width = math.sqrt(3)",
-        "half_width = 1.0",
+        "_HALF_WIDTH = math.sqrt(3)",
+        "_HALF_WIDTH = 1.0",
         "tests/paths/test_independent.py tests/ground/test_randomness.py -k 'variance or changed'",
     ),
     Bug(

@@ -13,9 +13,10 @@ from torch import Tensor
 from limits._typing import Exponents, State
 from limits.trajectory import norms_of
 
-__all__ = ["logs_of", "rescaled", "rescaling_period", "restored"]
+__all__ = ["LARGEST_EXPONENT", "logs_of", "rescaled", "rescaling_period", "restored"]
 
-_LARGEST_EXPONENT = {torch.float32: 100, torch.float64: 900}
+LARGEST_EXPONENT = {torch.float32: 100, torch.float64: 900}
+"""Powers of two that a state may be divided by at once, with room for a layer's growth."""
 
 
 def rescaling_period(scale: float, dtype: torch.dtype) -> int:
@@ -25,13 +26,13 @@ def rescaling_period(scale: float, dtype: torch.dtype) -> int:
     weight, but for events that never happen.
     """
     bits = math.log2(1 + 6 * abs(scale)) if math.isfinite(scale) else math.inf
-    return max(1, min(64, int(_LARGEST_EXPONENT[dtype] / max(bits, 1.0) / 2)))
+    return max(1, min(64, int(LARGEST_EXPONENT[dtype] / max(bits, 1.0) / 2)))
 
 
 def rescaled(h: State) -> tuple[State, Exponents]:
     """Return (2^-e h, e) with the largest entry of every state in [1/2, 1)."""
     with torch.no_grad():
-        largest = _LARGEST_EXPONENT[h.dtype]
+        largest = LARGEST_EXPONENT[h.dtype]
         exponent = torch.frexp(h.abs().amax(dim=-1)).exponent.clamp(-largest, largest)
         factor = _power_of_two(-exponent, h.dtype)
     return h * factor.unsqueeze(-1), exponent
@@ -41,7 +42,7 @@ def restored(h: Tensor, exponents: Tensor) -> Tensor:
     """Return 2^e h, +-inf where that overflows and never NaN."""
     if not bool(exponents.any()):
         return h
-    quarter = _LARGEST_EXPONENT[h.dtype]
+    quarter = LARGEST_EXPONENT[h.dtype]
     if int(exponents.abs().max()) <= quarter:
         return h * _power_of_two(exponents, h.dtype).unsqueeze(-1)
     left = exponents.clamp(-4 * quarter, 4 * quarter)

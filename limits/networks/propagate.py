@@ -1,7 +1,8 @@
 """The one forward loop, the one backward loop and the one tangent loop."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -9,12 +10,31 @@ from torch import Tensor
 from limits._typing import Exponents, Keep, State, States
 from limits.networks.blocks import Block, gated, settled
 from limits.networks.log_scale import logs_of, rescaled, rescaling_period, restored
+from limits.parallel import map_chunks
 from limits.paths import Increment, Layer, WeightSample, ladder_answers
 
-__all__ = ["Recorder", "Stepper", "advance", "march", "pull_back", "push_forward"]
+__all__ = [
+    "Kept",
+    "Recorder",
+    "Stepper",
+    "advance",
+    "advance_chunks",
+    "march",
+    "pull_back",
+    "pull_chunks",
+    "push_chunks",
+    "push_forward",
+]
 
 Factor = float | Tensor
 """c L^(gamma - beta): a number, or shape ``(input, 1)``."""
+
+Kept = tuple[Tensor, Tensor]
+"""States and the powers of two they were divided by: ``(time, path, input, width)`` and
+``(time, path, input)``."""
+
+
+Start = Callable[[State], "Stepper"]
 
 
 @dataclass
@@ -31,9 +51,13 @@ class Recorder:
             self.values.append(h)
             self.exponents.append(exponents)
 
+    def kept(self) -> Kept:
+        """Return the kept states and their exponents, stacked over time."""
+        return torch.stack(self.values), torch.stack(self.exponents)
+
     def states(self) -> tuple[States, Tensor]:
-        """Return the kept states and log norms, stacked over time."""
-        values, exponents = torch.stack(self.values), torch.stack(self.exponents)
+        """Return the kept states in their true size, and their log norms."""
+        values, exponents = self.kept()
         return restored(values, exponents), logs_of(values, exponents)
 
 
@@ -63,8 +87,13 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.h, self.exponents = _started(self.h, rescale=self.block.homogeneous)
-        self._period = rescaling_period(self.growth, self.h.dtype)
         self._steps = 0
+
+    @cached_property
+    def period(self) -> int:
+        """After how many layers states are rescaled, 0 for never."""
+        homogeneous = self.block.homogeneous
+        return rescaling_period(self.growth, self.h.dtype) if homogeneous else 0
 
     def step(self, layer: Layer) -> None:
         """Apply h + c L^(gamma - beta) dX_k g(h), and the correction if there is one."""
@@ -86,7 +115,7 @@ class Stepper:
             h = _axpy(h, self.correction, self.block.pulled(self.h, g, inner))
         self.h = settled(self.block, h)
         self._steps += 1
-        if self.block.homogeneous and self._steps % self._period == 0:
+        if self.period and self._steps % self.period == 0:
             self.h, more = rescaled(self.h)
             self.exponents = self.exponents + more
 
@@ -180,6 +209,62 @@ def push_forward(
         states.record(stepper.h, stepper.exponents, endpoint=True)
         tangents.record(q, exponents, endpoint=True)
     return states, tangents
+
+
+def advance_chunks(
+    start: Start, states: State, sample: WeightSample, *, keep: Keep, threads: bool
+) -> Kept:
+    """Advance all paths, some at a time, from the first states on; `start` makes steppers."""
+
+    def some(first: int, count: int) -> Kept:
+        stepper = start(states[first : first + count])
+        layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
+        return advance(stepper, layers, keep=keep).kept()
+
+    return _joined(map_chunks(some, sample.shares(), threads=threads))
+
+
+def pull_chunks(
+    start: Start, states: Tensor, p: State, sample: WeightSample, *, keep: Keep
+) -> Kept:
+    """Take cotangents back on all paths; where only the first states are given, compute others."""
+
+    def some(first: int, count: int) -> Kept:
+        chosen = slice(first, first + count)
+        stepper = start(states[0, chosen])
+        inner = stepper.block.has_inner
+        if len(states) == sample.depth + 1:
+            own = states[:, chosen]
+        else:
+            forward = sample.layers(first_path=first, n_paths=count, inner=inner)
+            own, _ = advance(stepper, forward, keep="all").kept()
+        layers = sample.layers(first_path=first, n_paths=count, inner=inner, backwards=True)
+        return pull_back(stepper, layers, own, p[chosen], keep=keep).kept()
+
+    return _joined(map_chunks(some, sample.shares()))
+
+
+def push_chunks(
+    start: Start, states: State, q: State, sample: WeightSample, *, keep: Keep
+) -> list[Kept]:
+    """Advance states and tangents of all paths, some at a time."""
+
+    def some(first: int, count: int) -> list[Kept]:
+        chosen = slice(first, first + count)
+        stepper = start(states[chosen])
+        layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
+        recorders = push_forward(stepper, q[chosen], layers, keep=keep)
+        return [each.kept() for each in recorders]
+
+    parts = map_chunks(some, sample.shares())
+    return [_joined(list(each)) for each in zip(*parts, strict=True)]
+
+
+def _joined(parts: list[Kept]) -> Kept:
+    if len(parts) == 1:
+        return parts[0]
+    values, exponents = zip(*parts, strict=True)
+    return torch.cat(values, dim=1), torch.cat(exponents, dim=1)
 
 
 def _axpy(h: State, factor: Factor, update: State) -> State:

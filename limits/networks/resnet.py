@@ -7,18 +7,24 @@ from dataclasses import KW_ONLY, dataclass
 import torch
 from torch import Tensor
 
-from limits._typing import BlockName, Keep, Nonfinite
+from limits._typing import BlockName, Keep, Nonfinite, States
 from limits.activations import Activation, as_activation
 from limits.checks import check_beta, check_beta_length, check_choice, check_coefficient
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.blocks import Block, make_block
+from limits.networks.fused import Fused, is_recorded
+from limits.networks.log_scale import logs_of, restored
 from limits.networks.overflow import check_overflow
-from limits.networks.propagate import Recorder, Stepper, advance, pull_back, push_forward
+from limits.networks.propagate import (
+    Stepper,
+    advance_chunks,
+    pull_chunks,
+    push_chunks,
+)
 from limits.networks.states import as_states, check_same_draw, check_sample
-from limits.parallel import map_chunks
 from limits.paths import WeightPath, WeightSample
 from limits.scaling import residual_scale
-from limits.trajectory import Trajectory, join_paths
+from limits.trajectory import Trajectory
 
 __all__ = ["ResNet"]
 
@@ -132,12 +138,13 @@ class ResNet:
         check_choice(keep, "keep", Keep)
         check_choice(nonfinite, "nonfinite", Nonfinite)
 
-        def propagate(first: int, count: int) -> Trajectory:
-            stepper = self.stepper(states[first : first + count], sample)
-            layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
-            return _trajectory(advance(stepper, layers, keep=keep), sample)
-
-        out = join_paths(map_chunks(propagate, sample.shares(), threads=not h0.requires_grad))
+        stepper = self.stepper(states, sample)
+        if fused := Fused.of(sample, [stepper]):
+            kept = fused.advance_one(stepper, keep=keep)
+        else:
+            threads = not h0.requires_grad
+            kept = advance_chunks(self._start(sample), states, sample, keep=keep, threads=threads)
+        out = _trajectory(*kept, sample)
         if nonfinite == "raise":
             self._check_overflow(out, states, sample)
         return out
@@ -199,21 +206,16 @@ class ResNet:
         smallest = math.log(torch.finfo(sample.dtype).tiny)
         in_range = torch.isfinite(out.values).all() & (out.log_norms > smallest).all()
         reusable = out.keeps_all and bool(in_range)
-
-        def pull(first: int, count: int) -> Trajectory:
-            chosen = slice(first, first + count)
-            stepper = self.stepper(out.values[0, chosen], sample)
-            inner = stepper.block.has_inner
-            if reusable:
-                states = out.values[:, chosen]
-            else:
-                forward = sample.layers(first_path=first, n_paths=count, inner=inner)
-                states = torch.stack(advance(stepper, forward, keep="all").values)
-            layers = sample.layers(first_path=first, n_paths=count, inner=inner, backwards=True)
-            recorder = pull_back(stepper, layers, states, p[chosen], keep=keep)
-            return _trajectory(recorder, sample)
-
-        return join_paths(map_chunks(pull, sample.shares()))
+        stepper = self.stepper(out.values[0], sample)
+        if not is_recorded(out.values, p) and (
+            fused := Fused.of(sample, [stepper], gradients=True)
+        ):
+            states = out.values if reusable else fused.advance_one(stepper, keep="all")[0]
+            kept = fused.pull_back(stepper, states, p, keep=keep)
+        else:
+            states = out.values if reusable else out.values[:1]
+            kept = pull_chunks(self._start(sample), states, p, sample, keep=keep)
+        return _trajectory(*kept, sample)
 
     def tangent(
         self, h0: Tensor, q0: Tensor, sample: WeightSample, *, keep: Keep = "terminal"
@@ -244,17 +246,17 @@ class ResNet:
                 "input."
             )
 
-        def push(first: int, count: int) -> list[Trajectory]:
-            chosen = slice(first, first + count)
-            stepper = self.stepper(states[chosen], sample)
-            layers = sample.layers(first_path=first, n_paths=count, inner=stepper.block.has_inner)
-            recorders = push_forward(stepper, q[chosen], layers, keep=keep)
-            return [_trajectory(each, sample) for each in recorders]
-
-        parts = map_chunks(push, sample.shares())
-        h, tangents = (join_paths(list(each)) for each in zip(*parts, strict=True))
+        stepper = self.stepper(states, sample)
+        if not is_recorded(q) and (fused := Fused.of(sample, [stepper], gradients=True)):
+            kept = fused.push_forward(stepper, q, keep=keep)
+        else:
+            kept = push_chunks(self._start(sample), states, q, sample, keep=keep)
+        h, tangents = (_trajectory(*each, sample) for each in kept)
         self._check_overflow(h, states, sample)
         return h, tangents
+
+    def _start(self, sample: WeightSample) -> Callable[[Tensor], Stepper]:
+        return lambda h: self.stepper(h, sample)
 
     def _check_overflow(self, out: Trajectory, states: Tensor, sample: WeightSample) -> None:
         if self.vector_field.homogeneous:
@@ -284,6 +286,6 @@ def _per_input(factor: float | Tensor, h: Tensor) -> Tensor:
     return torch.as_tensor(factor, dtype=h.dtype, device=h.device).unsqueeze(-1)
 
 
-def _trajectory(recorder: Recorder, sample: WeightSample) -> Trajectory:
-    values, log_norms = recorder.states()
-    return Trajectory.of(sample, values, log_norms=log_norms)
+def _trajectory(values: States, exponents: Tensor, sample: WeightSample) -> Trajectory:
+    log_norms = logs_of(values, exponents)
+    return Trajectory.of(sample, restored(values, exponents), log_norms=log_norms)

@@ -10,4 +10,5 @@ from limits.paths.increments import Layer as Layer
 from limits.paths.lazy.ladder import ladder_answers as ladder_answers
 from limits.paths.sample import WeightSample as WeightSample
 from limits.paths.smooth import SmoothPath as SmoothPath
+from limits.paths.sources import IndependentSource as IndependentSource
 from limits.paths.trained import TrainedPath as TrainedPath

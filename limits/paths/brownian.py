@@ -52,4 +52,4 @@ class BrownianPath(WeightPath):
     def source(self, *, depth: int, seed: int, role: str) -> IndependentSource:
         """Return the normals behind a draw."""
         stream = self.stream(seed=seed, role=role, depth=depth)
-        return IndependentSource.of_matrices(stream, self.width, depth, Stream.normals)
+        return IndependentSource.of_matrices(stream, self.width, depth, Stream.normals, "normal")

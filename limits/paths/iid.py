@@ -15,6 +15,7 @@ from limits.randomness import Stream
 __all__ = ["IIDPath"]
 
 Law = Literal["uniform", "rademacher"]
+_HALF_WIDTH = math.sqrt(3)
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,12 @@ class IIDPath(WeightPath):
     def source(self, *, depth: int, seed: int, role: str) -> IndependentSource:
         """Return the numbers behind a draw."""
         stream = self.stream(seed=seed, role=role, depth=depth)
-        draw = _uniform if self.law == "uniform" else Stream.signs
-        return IndependentSource.of_matrices(stream, self.width, depth, draw)
+        if self.law == "uniform":
+            scale = _HALF_WIDTH * 2.0**-31
+            return IndependentSource.of_matrices(
+                stream, self.width, depth, _uniform, "centred", scale
+            )
+        return IndependentSource.of_matrices(stream, self.width, depth, Stream.signs, "sign")
 
 
 def _uniform(
@@ -86,7 +91,6 @@ def _uniform(
     n_layers: int,
     device: torch.device,
 ) -> Tensor:
-    half_width = math.sqrt(3)
     return stream.centred_uniforms(
-        first, n_paths, size, half_width, layer, n_layers=n_layers, device=device
+        first, n_paths, size, _HALF_WIDTH, layer, n_layers=n_layers, device=device
     )

@@ -28,6 +28,7 @@ __all__ = ["WeightSample"]
 
 _MATRIX_ENTRIES = 2**18
 _CHUNK_BYTES = 2**25
+_ON_A_DEVICE = 2**8
 _SMALL_LAZY_ENTRIES, _SMALL_DENSE_ENTRIES = 2**15, 2**17
 _ENTRIES_OF_A_CALL = 200
 """Entries of a matrix that take as long as to begin its product."""
@@ -213,6 +214,7 @@ class WeightSample:
         if chunk is None:
             entries = self.width if self.lazy else self.width**2
             chunk = min(_MATRIX_ENTRIES // entries, _CHUNK_BYTES // self.source.bytes_per_path)
+            chunk *= 1 if self.device.type == "cpu" else _ON_A_DEVICE
         else:
             check_count(chunk, "chunk")
         return ranges_of(self.n_paths, chunk)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
+from limits.kernels import NumberKind
 from limits.randomness import Stream
 
 __all__ = ["Draw", "IndependentSource", "Reader", "SmoothReader", "Source"]
@@ -119,6 +120,9 @@ class IndependentSource:
         Draws the numbers.
     normals_per_path : int, optional
         Numbers that a reader of one path holds, where it is not that of weights.
+    kind, number_scale : str and float, optional
+        What `standardised` asks of `limits.kernels.fill`, for loops that draw for themselves;
+        without a kind they leave the drawing to it.
     """
 
     stream: Stream
@@ -128,13 +132,30 @@ class IndependentSource:
     standardised: Draw
     reading: Literal["sum", "point"] = "sum"
     normals_per_path: int | None = None
+    kind: NumberKind | None = None
+    number_scale: float = 1.0
 
     @classmethod
     def of_matrices(
-        cls, stream: Stream, width: int, depth: int, standardised: Draw
+        cls,
+        stream: Stream,
+        width: int,
+        depth: int,
+        standardised: Draw,
+        kind: NumberKind,
+        number_scale: float = 1.0,
     ) -> "IndependentSource":
         """Return square matrices with entries of variance 1 / (width * depth)."""
-        return cls(stream, (width, width), depth, 1 / math.sqrt(width * depth), standardised)
+        scale = 1 / math.sqrt(width * depth)
+        return cls(
+            stream,
+            (width, width),
+            depth,
+            scale,
+            standardised,
+            kind=kind,
+            number_scale=number_scale,
+        )
 
     @property
     def name(self) -> str:
