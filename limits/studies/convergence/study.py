@@ -15,6 +15,8 @@ from limits.errors.metrics import Functional, path_errors, weak_differences
 from limits.errors.orders import fit_order, fit_weak_order
 from limits.estimates import Estimate
 from limits.exceptions import LimitsError
+from limits.networks.fused import Fused
+from limits.networks.log_scale import restored
 from limits.networks.propagate import Recorder, march
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
@@ -170,6 +172,14 @@ def _advance(
     steppers = {
         depth: net.stepper(states, part.at_depth(depth)) for depth, net in plan.networks.items()
     }
+    if fused := Fused.of(part, list(steppers.values())):
+        ends = keep == "terminal"
+        kept = fused.advance(steppers, {d: d if ends else strides[d] for d in plan.ladder})
+        ticker(max(plan.ladder))
+        return {
+            depth: Trajectory.of(part.at_depth(depth), restored(*kept[depth]))
+            for depth in plan.ladder
+        }
     recorders = {depth: Recorder(keep) for depth in plan.ladder}
     for depth, stepper in steppers.items():
         recorders[depth].record(stepper.h, stepper.exponents, endpoint=True)
