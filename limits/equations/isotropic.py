@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -44,8 +44,8 @@ class Isotropic:
         How many inputs have a known joint law; None for any number.
     reflected : bool
         Whether states are reflected at the boundary of the orthant.
-    law : IsotropicLaw or None
-        The same as kernels know it, where they do.
+    coded : IsotropicLaw or None
+        The Gram matrix as kernels know it, where they do; without what is said above.
     """
 
     gram: Callable[[State], Tensor]
@@ -55,7 +55,15 @@ class Isotropic:
     decay: float = 0.0
     most_inputs: int | None = None
     reflected: bool = False
-    law: IsotropicLaw | None = None
+    coded: IsotropicLaw | None = None
+
+    @property
+    def law(self) -> IsotropicLaw | None:
+        """The whole equation as kernels know it, where they do."""
+        rate = self.decay * self.coefficient**2
+        if self.coded is None:
+            return None
+        return replace(self.coded, scale=self.scale, decay=rate, reflected=self.reflected)
 
     @property
     def scale(self) -> float:
@@ -121,7 +129,6 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         def rough_size(h: State) -> Tensor:
             return math.sqrt(strength) * _norm(h)
 
-        scale, rate = net.coefficient / math.sqrt(path.width), decay * net.coefficient**2
         return Isotropic(
             rough,
             rough_size,
@@ -129,7 +136,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
             path.width,
             decay,
             most_inputs=1,
-            law=IsotropicLaw("identity", strength, scale, rate),
+            coded=IsotropicLaw("identity", strength),
         )
     if not block.has_inner:
 
@@ -146,7 +153,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
             net.coefficient,
             path.width,
             reflected=reflects(block),
-            law=_outer_law(block, net.coefficient / math.sqrt(path.width)),
+            coded=_coded(block),
         )
     if not isinstance(block, Inner):
         raise NoLimitError(
@@ -165,24 +172,20 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         net.coefficient,
         path.width,
         most_inputs=1 if path.family == "iid" else None,
-        law=_arc_cosine_law(net.coefficient / math.sqrt(path.width)) if block.rectifies else None,
+        coded=IsotropicLaw("identity", 0.5, arc_cosine=True) if block.rectifies else None,
     )
 
 
-def _outer_law(block: Block, scale: float) -> IsotropicLaw | None:
+def _coded(block: Block) -> IsotropicLaw | None:
     """Return the law of a block without inner weights; kernels know activations by name."""
     if reflects(block):
-        return IsotropicLaw("identity", 1.0, scale, reflected=True)
+        return IsotropicLaw("identity")
     if not isinstance(block, Outer):
         return None
     for name in ACTIVATION_CODES:
         if block.activation is ACTIVATIONS[name]:
-            return IsotropicLaw(name, 1.0, scale)
+            return IsotropicLaw(name)
     return None
-
-
-def _arc_cosine_law(scale: float) -> IsotropicLaw:
-    return IsotropicLaw("identity", 0.5, scale, arc_cosine=True)
 
 
 def arc_cosine_of(h: State) -> Tensor:

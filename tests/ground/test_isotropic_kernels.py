@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from importlib.util import find_spec
 
 import mpmath
@@ -13,7 +14,7 @@ import torch
 from limits.equations.isotropic import root
 from limits.equations.kernels import arc_cosine
 from limits.kernels import fill, stream_key
-from limits.kernels.isotropic import IsotropicLaw, euler_steps
+from limits.kernels.isotropic import IsotropicLaw, coupled_steps, euler_steps
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES
 
 KEY = stream_key(3, "isotropic")
@@ -217,8 +218,24 @@ def test_the_interpreter_of_triton_takes_the_steps_of_loops():
 @pytest.mark.parametrize("law", LAWS[:6], ids=repr)
 def test_a_cuda_device_takes_the_steps_of_loops(law):
     for dtype, most in ((torch.float32, 1e-5), (torch.float64, 1e-12)):
-        for inputs, width, ratio in ((1, 40, 1), (1, 7, 2), (3, 20, 2), (1, 3000, 1)):
+        for inputs, width, ratio in ((1, 40, 1), (1, 7, 2), (3, 40, 2), (1, 3000, 1)):
             start = states(50, inputs, width, dtype)
-            expected = euler_steps(start.clone(), law, KEY, drawn_depth=64, ratio=ratio)
-            found = euler_steps(start.cuda(), law, KEY, drawn_depth=64, ratio=ratio)
+            expected = euler_steps(start.clone(), law, KEY, drawn_depth=8, ratio=ratio)
+            found = euler_steps(start.cuda(), law, KEY, drawn_depth=8, ratio=ratio)
             assert distance(found.cpu(), expected) < most
+
+
+@pytest.mark.parametrize("inputs", [1, 2])
+@pytest.mark.parametrize("law", LAWS[2:6], ids=repr)
+def test_pairs_are_two_depths_on_one_noise_and_its_mirror_image(law, inputs):
+    start = states(70, inputs, 10)
+    deep, shallow = (start.expand(2, *start.shape).contiguous() for _ in range(2))
+    coupled_steps(deep, shallow, law, KEY, depth=8, path=5)
+    alone = start.expand(2, *start.shape).contiguous()
+    coupled_steps(alone, None, law, KEY, depth=8, path=5)
+    assert torch.equal(alone, deep)
+    for image, sign in enumerate((1, -1)):
+        turned = replace(law, scale=sign * law.scale)
+        for found, ratio in ((deep[image], 1), (shallow[image], 2)):
+            expected = plain_steps(start, turned, 8, ratio, path=5)[-1]
+            assert distance(found, expected) < 1e-13

@@ -17,7 +17,7 @@ from limits.kernels.pointwise.cuda import tile_activated
 __all__ = ["advance_one_input", "advance_several_inputs"]
 
 _WARP = 32
-_NUMBERS_OF_A_THREAD = 4
+_NUMBERS_OF_A_THREAD = 8
 _RANK_TOLERANCE = tl.constexpr(1e-12)
 # Kernels are compiled anew for what their integers divide, unless told not to.
 _PLAIN = ["paths", "path", "start", "steps", "ratio", "k0", "k1", "k2"]

@@ -41,8 +41,8 @@ class IsotropicLaw:
     """
 
     activation: ActivationCode
-    strength: float
-    scale: float
+    strength: float = 1.0
+    scale: float = 1.0
     decay: float = 0.0
     reflected: bool = False
     arc_cosine: bool = False

@@ -12,6 +12,7 @@ from torch import Tensor
 from limits._typing import State
 from limits.equations.isotropic import Isotropic
 from limits.errors.metrics import Functional, functional_values
+from limits.kernels.isotropic import coupled_steps, has_steps
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 from limits.randomness import Stream
@@ -24,6 +25,9 @@ _ROW_NORMALS = 2**12
 """Normals that a draw makes at once."""
 
 _CHUNK_ENTRIES = 2**14
+_COMPILED_ENTRIES = 2**16
+_NUMBERS_OF_A_CALL = 2**25
+_FEW = 16
 _MANY = 2**12
 
 
@@ -79,12 +83,39 @@ class IsotropicCoupling:
 
     def chunk(self, depth: int) -> int:
         """Return how many draws are held at once."""
-        return max(1, _CHUNK_ENTRIES // self.h0.numel())
+        size = self.h0.numel()
+        if not self._compiled:
+            return max(1, _CHUNK_ENTRIES // size)
+        return max(_FEW, min(_COMPILED_ENTRIES // size, _NUMBERS_OF_A_CALL // (size * depth)))
+
+    @property
+    def _compiled(self) -> bool:
+        law = self.equation.law
+        return law is not None and has_steps(law, self.h0.unsqueeze(0))
 
     def differences(self, depth: int, coarse: int | None, first: int, count: int) -> Tensor:
         """Return phi(h_depth) - phi(h_coarse), averaged over B and -B."""
         deep = self._start(count)
         shallow = None if coarse is None else self._start(count)
+        law = self.equation.law
+        if law is not None and self._compiled:
+            pair = None if shallow is None else shallow.unflatten(0, (2, count))
+            key = self._stream(depth).key
+            coupled_steps(deep.unflatten(0, (2, count)), pair, law, key, depth=depth, path=first)
+        else:
+            self._step_by_step(deep, shallow, depth, coarse, first, count)
+        values = self._values(deep)
+        return values if shallow is None else values - self._values(shallow)
+
+    def _step_by_step(
+        self,
+        deep: State,
+        shallow: State | None,
+        depth: int,
+        coarse: int | None,
+        first: int,
+        count: int,
+    ) -> None:
         noise, total = torch.empty_like(deep), torch.empty_like(deep)
         for index, drawn in enumerate(self._steps(depth, first, count)):
             noise[:count].copy_(drawn).mul_(1 / math.sqrt(depth))
@@ -97,8 +128,6 @@ class IsotropicCoupling:
                 self.equation.step(shallow, total, 1 / coarse, out=shallow)
             else:
                 total.copy_(noise)
-        values = self._values(deep)
-        return values if shallow is None else values - self._values(shallow)
 
     def _start(self, count: int) -> State:
         return self.h0.expand(2 * count, *self.h0.shape).clone()
@@ -106,9 +135,12 @@ class IsotropicCoupling:
     def _values(self, states: State) -> Tensor:
         return functional_values(self.functional, states).unflatten(0, (2, -1)).mean(0).cpu()
 
+    def _stream(self, depth: int) -> Stream:
+        return Stream(self.seed, f"{self.label}/infinite-depth/isotropic/depth={depth}")
+
     def _steps(self, depth: int, first: int, count: int) -> Iterator[Tensor]:
         """Yield standard normals step by step, float32, shape ``(draw, input, width)``."""
-        stream = Stream(self.seed, f"{self.label}/infinite-depth/isotropic/depth={depth}")
+        stream = self._stream(depth)
         size = self.h0.numel()
         most = max(1, _ROW_NORMALS // size)
         for start in range(0, depth, most):
