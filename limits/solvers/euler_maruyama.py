@@ -11,6 +11,8 @@ from limits.equations import DepthLimit, Driver, NoiseSample
 from limits.equations.foreign import ForeignSDE
 from limits.equations.ode import DriftField
 from limits.exceptions import NonFiniteStateError
+from limits.networks.fused import Fused
+from limits.networks.log_scale import restored
 from limits.networks.propagate import Stepper, advance
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
@@ -120,6 +122,8 @@ def _on_weights(
 ) -> Trajectory:
     coefficient = limit.net.coefficient
     stepper = Stepper(limit.block, coefficient, states, abs(coefficient))
+    if fused := Fused.of(driver.part(first, len(states)), [stepper]):
+        return Trajectory.of(driver, restored(*fused.advance_one(stepper, keep=keep)))
     layers = driver.layers(first_path=first, n_paths=len(states), inner=stepper.block.has_inner)
     values, _ = advance(stepper, layers, keep=keep).states()
     return Trajectory.of(driver, values)
