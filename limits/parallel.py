@@ -52,7 +52,8 @@ class Ticker:
         self._lock = threading.Lock()
 
     def __call__(self, amount: int = 1) -> None:
-        """Count work that is done."""
+        """Count work that is done; end with the call that it is done for."""
+        check_wanted()
         if self._progress is None:
             return
         with self._lock:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from limits.exceptions import SolverError
 from limits.networks.resnet import ResNet
+from limits.parallel import check_wanted
 from limits.paths import DenseIncrement, Increment, WeightSample
 from limits.paths.sources import SmoothReader
 
@@ -41,6 +42,7 @@ class VectorField:
 
     def __call__(self, t: float | Tensor, h: Tensor) -> Tensor:
         """Return c V_t g(h, W_t) for states of shape ``(path, input, width)``."""
+        check_wanted()
         self.evaluations += 1
         inner = None if self._inner is None else self._weights(self._inner, t)
         values = self._weights(self._outer, t).mv(self._block.field(h, inner))
@@ -78,6 +80,7 @@ class DriftField:
 
     def __call__(self, t: float | Tensor, h: Tensor) -> Tensor:
         """Return the drift for states of shape ``(path, input, width)``."""
+        check_wanted()
         self.evaluations += 1
         pulled = self._block.pulled(h, self._block.field(h, None), None)
         return pulled * (-(self.net.coefficient**2) / (2 * self.width))

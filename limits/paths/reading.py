@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 
+from limits.parallel import check_wanted
 from limits.paths.increments import DenseIncrement, Increment, Layer
 from limits.paths.lazy.draw import LazySource
 from limits.paths.sources import Source
@@ -124,7 +125,9 @@ def _layer(depth: int, parts: list[Increment], fine: int, reading: Reading) -> L
 def _fine_layers(reading: Reading, source: Source) -> Iterator[Increment]:
     if isinstance(source, LazySource):
         paths = reading.first_path, reading.n_paths
-        yield from source.layers(*paths, backwards=reading.backwards)
+        for increment in source.layers(*paths, backwards=reading.backwards):
+            check_wanted()
+            yield increment
         return
     reader = source.open(reading.first_path, reading.n_paths, reading.device)
     n_slabs = -(-source.depth // source.slab_layers)
@@ -132,4 +135,5 @@ def _fine_layers(reading: Reading, source: Source) -> Iterator[Increment]:
     for part in range(n_slabs)[::direction]:
         slab = reader.slab(part).to(reading.device)
         for layer in range(slab.shape[1])[::direction]:
+            check_wanted()
             yield DenseIncrement(slab[:, layer].to(reading.dtype), source.scale)

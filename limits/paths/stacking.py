@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import LimitsError
-from limits.parallel import map_chunks
+from limits.parallel import check_wanted, map_chunks
 from limits.paths.increments import DenseIncrement
 from limits.paths.lazy.draw import LazySource
 from limits.paths.reading import Reading, coupled_layers
@@ -65,6 +65,7 @@ def _fill_slabs(reading: Reading, stacked: Tensor) -> None:
     reader = source.open(reading.first_path, reading.n_paths, reading.device)
     power = 1.0 if source.reading == "sum" else source.depth**-reading.index
     for part, start in enumerate(range(0, source.depth, source.slab_layers)):
+        check_wanted()
         matrices = reader.slab(part).transpose(0, 1).mT
         stacked[start : start + source.slab_layers].copy_(matrices).mul_(source.scale * power)
 

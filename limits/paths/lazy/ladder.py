@@ -10,6 +10,7 @@ from torch import Tensor
 
 from limits._typing import Exponents, State
 from limits.exceptions import LimitsError
+from limits.parallel import check_wanted
 from limits.paths.lazy.draw import LazySource
 from limits.paths.lazy.gram_schmidt import combined, norms, split
 from limits.paths.lazy.matrix import LazyMatrix
@@ -294,4 +295,5 @@ def _normals(sample: WeightSample, source: LazySource, count: int, n_rows: int) 
         paths, layers = (sample.first_path, sample.n_paths), min(held, count - start)
         drawn = stream.normals(*paths, size, start, n_layers=layers, device=sample.device)
         for layer in drawn.unflatten(2, (n_rows, 1, source.width)):
+            check_wanted()
             yield layer.to(sample.dtype)
