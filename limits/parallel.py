@@ -4,13 +4,15 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import TypeVar
 
 import torch
 
 from limits._typing import Progress
+from limits.kernels import fill, stream_key
 from limits.modes import Modes, without_autocast
 
 __all__ = [
@@ -159,6 +161,7 @@ def map_chunks(
         workers = min(available, cores(), len(ranges)) if threads else 1
         if workers <= 1:
             return [function(first, count) for first, count in ranges]
+        _load_kernels()
         modes, unwanted = Modes.of_this_thread(), threading.Event()
 
         def in_modes(first: int, count: int) -> T:
@@ -169,10 +172,18 @@ def map_chunks(
         executor = ThreadPoolExecutor(workers, initializer=_SINGLE.enter_worker)
         try:
             futures = [executor.submit(in_modes, first, count) for first, count in ranges]
-            return [future.result() for future in futures]
+            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+            # Whatever is not done is unwanted now: something else has failed.
+            return [future.result() for future in futures if future in done]
         finally:
             unwanted.set()
             executor.shutdown(cancel_futures=True)
+
+
+@lru_cache(maxsize=1)
+def _load_kernels() -> None:
+    """Import and compile what draws, here where Ctrl-C can interrupt it; no worker could be."""
+    fill(torch.empty(1, 1, 1, dtype=torch.float32, device="cpu"), stream_key(0, "load"), "normal")
 
 
 def check_wanted() -> None:
