@@ -11,7 +11,7 @@ from limits.exceptions import ExperimentError
 from limits.sweeps.processes import ProcessWorkers
 from limits.sweeps.scheduling import Submitter
 
-__all__ = ["executor_for"]
+__all__ = ["executor_for", "submitter"]
 
 _SECONDS_TO_CONNECT = 10
 _SECONDS_WITHOUT_SCHEDULER = 15
@@ -83,6 +83,34 @@ def _dask(address: str) -> Iterator[Submitter]:
         ) from error
     with client:
         yield _DaskWorkers(client)
+
+
+def submitter(executor: Any) -> Submitter:
+    """Return what tasks are submitted to.
+
+    A Dask ``Client`` has ``submit`` as well, with other keywords and futures of its own kind: its
+    executor is taken.
+
+    Raises
+    ------
+    ExperimentError
+        If it has no ``submit``, or is an asynchronous client.
+    """
+    if callable(getattr(executor, "get_executor", None)):
+        if getattr(executor, "asynchronous", False):
+            raise ExperimentError(
+                f"{type(executor).__name__} is asynchronous, and a sweep waits for its tasks. Pass "
+                "a client made with asynchronous=False."
+            )
+        return _DaskWorkers(executor)
+    if isinstance(executor, type) or not callable(getattr(executor, "submit", None)):
+        kind = executor.__name__ if isinstance(executor, type) else type(executor).__name__
+        raise ExperimentError(
+            f"executor must be an object with submit, which returns futures, found {kind}. Pass "
+            "limits.sweeps.ProcessWorkers(2), an executor of concurrent.futures, a Dask Client, "
+            "or nothing to compute in this process."
+        )
+    return executor
 
 
 class _DaskWorkers:

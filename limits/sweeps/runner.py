@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limits.exceptions import ExperimentError
+from limits.sweeps.executors import submitter
 from limits.sweeps.experiment import Experiment, experiment_name
 from limits.sweeps.folder import RunFolder
 from limits.sweeps.grid import Coordinate, Task, tasks
@@ -62,8 +63,8 @@ def run(
         Where finished tasks are kept. A second run in the same folder computes only what is
         missing. Without it everything stays in memory.
     executor : concurrent.futures.Executor, optional
-        Anything with ``submit``: `limits.sweeps.ProcessWorkers`, or Dask's
-        ``Client.get_executor(pure=False)``. Without it, this process works alone.
+        Anything with ``submit`` that returns such futures: `limits.sweeps.ProcessWorkers`, or
+        Dask's ``Client``. Without it, this process works alone.
     fresh : bool
         Compute again what is finished already.
     keep : str or Path, optional
@@ -91,6 +92,7 @@ def run(
         If `folder` cannot be written, or another run is writing there.
     """
     config_as_json(config)
+    executor = None if executor is None else submitter(executor)
     axes = experiment.axes(config)
     grid = tasks(axes, seed)
     manifest = manifest_of(experiment, config, seed=seed, axes=axes)

@@ -120,13 +120,20 @@ def _fly(
 
 def _submitted(executor: Submitter, job: Job) -> "Future[Any]":
     try:
-        return executor.submit(execute, job)
+        future = executor.submit(execute, job)
     # A pool that broke refuses every call from then on, each library with its own exception.
     except Exception as error:
         raise ExperimentError(
             f"the executor {type(executor).__name__} takes no more tasks: {error}. Finished tasks "
             "are kept; run again with another executor to go on."
         ) from error
+    if not isinstance(future, Future):
+        raise ExperimentError(
+            f"the executor {type(executor).__name__} returned {type(future).__module__}."
+            f"{type(future).__name__}, which nobody can wait for beside others. Pass an executor "
+            "whose submit returns futures of concurrent.futures."
+        )
+    return future
 
 
 def _received(future: "Future[Any]", each: _Try, listener: Listener) -> _Try | None:

@@ -197,3 +197,62 @@ def test_a_dask_scheduler_that_does_not_answer_is_named(monkeypatch):
         executor_for(dask="tcp://127.0.0.1:1"),
     ):
         pass
+
+
+# --- what people hand over as an executor ------------------------------------------------------
+
+
+class Client:
+    """What a Dask client looks like to a sweep."""
+
+    status = "running"
+    asynchronous = False
+
+    def get_executor(self, *, pure: bool):
+        assert not pure
+        return concurrent.futures.ThreadPoolExecutor(1)
+
+    def submit(self, function, *args, pure=True):
+        raise AssertionError("its own submit returns futures of another kind")
+
+
+def test_a_dask_client_serves_by_its_executor(alone):
+    dataset = run(survivor(), Config(), seed=0, executor=Client())
+    xarray.testing.assert_identical(without_times(dataset), alone)
+
+
+class Asynchronous(Client):
+    asynchronous = True
+
+
+class ForeignFutures:
+    def submit(self, function, *args):
+        return object()
+
+
+@pytest.mark.parametrize(
+    ("executor", "remedy"),
+    [
+        (Asynchronous(), "asynchronous=False"),
+        (ForeignFutures(), "returned builtins.object"),
+        (ProcessWorkers, "found ProcessWorkers. Pass limits.sweeps.ProcessWorkers"),
+        ("tcp://127.0.0.1:8786", "found str. .* a Dask Client"),
+        (4, "found int"),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_cannot_take_tasks_is_refused_with_what_can(executor, remedy):
+    with pytest.raises(ExperimentError, match=remedy):
+        run(survivor(), Config(), seed=0, executor=executor)
+
+
+@pytest.mark.thorough
+@pytest.mark.filterwarnings("ignore")
+def test_a_real_dask_client_changes_no_bit(alone):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(n_workers=1, processes=False, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        dataset = run(survivor(), Config(), seed=0, executor=client)
+    xarray.testing.assert_identical(without_times(dataset), alone)
