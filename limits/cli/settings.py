@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from limits.cli.bounds import check_bounds
 from limits.cli.discovery import RunnableExperiment, describe, known_names
 from limits.exceptions import ExperimentError, LimitsError
 
@@ -125,6 +126,7 @@ def read_experiment(
             f"experiment {name!r} cannot run with these settings: {error}. "
             f"`limits run {name} --help` shows settings that work."
         ) from error
+    check_bounds(name, run.config, experiment.SCALES)
     return run.settings, run.config
 
 
