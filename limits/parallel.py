@@ -4,7 +4,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, CancelledError, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TypeVar
@@ -28,6 +28,7 @@ __all__ = [
 
 T = TypeVar("T")
 _REPORTS = 200
+_SECONDS_TO_END = 1
 _LANES = 64
 _WORTH_A_THREAD = 2**18
 """Numbers that take longer than to start a thread."""
@@ -170,14 +171,23 @@ def map_chunks(
                 return function(first, count)
 
         executor = ThreadPoolExecutor(workers, initializer=_SINGLE.enter_worker)
+        futures: list[Future[T]] = []
+        patient = True
         try:
-            futures = [executor.submit(in_modes, first, count) for first, count in ranges]
+            futures += [executor.submit(in_modes, first, count) for first, count in ranges]
             done, _ = wait(futures, return_when=FIRST_EXCEPTION)
             # Whatever is not done is unwanted now: something else has failed.
             return [future.result() for future in futures if future in done]
+        except KeyboardInterrupt:
+            # A chunk may be inside something that cannot end early, such as a compiler.
+            patient = False
+            raise
         finally:
             unwanted.set()
-            executor.shutdown(cancel_futures=True)
+            executor.shutdown(wait=patient, cancel_futures=True)
+            if not patient:
+                running = [future for future in futures if future.running()]
+                wait(running, timeout=_SECONDS_TO_END)
 
 
 @lru_cache(maxsize=1)

@@ -30,7 +30,7 @@ from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCod
 from limits.networks.blocks import Block, Inner, Outer, PostRelu
 from limits.networks.log_scale import LARGEST_EXPONENT, rescaled, rescaling_period
 from limits.networks.propagate import Kept, Stepper
-from limits.parallel import map_chunks
+from limits.parallel import check_wanted, map_chunks
 from limits.paths import IndependentSource, WeightSample
 
 __all__ = ["Fused", "is_recorded"]
@@ -120,7 +120,8 @@ class Fused:
 
         def some(first: int, count: int) -> None:
             advance_some(
-                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach
+                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach,
+                between=check_wanted,
             )  # fmt: skip
 
         map_chunks(some, self._ranges(work_of(self.matrices, rungs)))
@@ -141,7 +142,7 @@ class Fused:
         def some(first: int, count: int) -> None:
             pull_some(
                 values, exponents, states, self.matrices, self.rule, rung, first, count,
-                reach=self._reach,
+                reach=self._reach, between=check_wanted,
             )  # fmt: skip
 
         map_chunks(some, self._ranges(2 * work_of(self.matrices, [rung])))
@@ -157,7 +158,8 @@ class Fused:
 
         def some(first: int, count: int) -> None:
             push_some(
-                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach
+                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach,
+                between=check_wanted,
             )  # fmt: skip
 
         map_chunks(some, self._ranges(2 * work_of(self.matrices, rungs)))

@@ -44,6 +44,7 @@ def test_ctrl_c_ends_all_chunks_and_gives_threads_back(how, monkeypatch):
         working(20, ask)
 
     def interrupted(*_args, **_keywords):
+        monkeypatch.undo()
         while len(begun) < 2:
             time.sleep(0.002)
         raise KeyboardInterrupt
@@ -56,7 +57,34 @@ def test_ctrl_c_ends_all_chunks_and_gives_threads_back(how, monkeypatch):
     assert time.monotonic() - started < 10
     assert torch.get_num_threads() == 2
     assert len(begun) == 2
+    while threading.active_count() > before and time.monotonic() - started < 15:
+        time.sleep(0.01)
     assert threading.active_count() == before
+
+
+@needs_two_cores
+def test_ctrl_c_does_not_wait_for_a_chunk_that_cannot_end(monkeypatch):
+    """As inside a compiler, or in code of the user."""
+    begun, over = [], threading.Event()
+
+    def chunk(first: int, count: int) -> None:
+        begun.append(first)
+        over.wait(30)
+
+    def interrupted(*_args, **_keywords):
+        monkeypatch.undo()
+        while len(begun) < 2:
+            time.sleep(0.002)
+        started.append(time.monotonic())
+        raise KeyboardInterrupt
+
+    started: list[float] = []
+    monkeypatch.setattr(parallel, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        map_chunks(chunk, RANGES)
+    assert time.monotonic() - started[0] < 2
+    assert torch.get_num_threads() == 2
+    over.set()
 
 
 @needs_two_cores

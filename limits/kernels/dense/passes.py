@@ -5,7 +5,7 @@ powers of two that states were divided by. A call works on some of the paths; no
 which.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,6 +120,7 @@ def work_of(matrices: DrawnMatrices, rungs: Sequence[Rung]) -> int:
 def advance_some(
     values: Tensor, exponents: Tensor, matrices: DrawnMatrices, rule: LayerRule,
     rungs: Sequence[Rung], first: int, count: int, *, reach: int,
+    between: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Advance networks of several depths through one draw, for some of the paths.
 
@@ -136,6 +137,8 @@ def advance_some(
         The paths.
     reach : int
         Largest exponent by which states are divided at once.
+    between : callable, optional
+        Called before every compiled call, none of which takes long.
     """
     from limits.kernels.dense.forward import advance_paths
 
@@ -146,12 +149,13 @@ def advance_some(
     arrays = values.numpy(), exponents.numpy(), h, powers, totals
     what = _drawing(matrices), _form(matrices, rule), _steps(matrices, rungs, values, reach)
     for paths, layers in _pieces(work_of(matrices, rungs), matrices.depth, first, count):
+        between()
         advance_paths(*arrays, paths, layers, *what)
 
 
 def pull_some(
     values: Tensor, exponents: Tensor, states: Tensor, matrices: DrawnMatrices, rule: LayerRule,
-    rung: Rung, first: int, count: int, *, reach: int,
+    rung: Rung, first: int, count: int, *, reach: int, between: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Take cotangents back through a network, for some of the paths.
 
@@ -161,7 +165,7 @@ def pull_some(
         As in `advance_some`; the last cotangents stand there.
     states : Tensor
         All states of the network, ``(time, path, input, width)``.
-    matrices, rule, rung, first, count, reach
+    matrices, rule, rung, first, count, reach, between
         As in `advance_some`, of one depth.
     """
     from limits.kernels.dense.gradients import pull_paths
@@ -172,18 +176,20 @@ def pull_some(
     what = _drawing(matrices), _form(matrices, rule), _steps(matrices, [rung], values, reach)
     pieces = _pieces(2 * work_of(matrices, [rung]), rung.depth, first, count)
     for paths, layers in reversed(list(pieces)):
+        between()
         pull_paths(*arrays, paths, layers, *what)
 
 
 def push_some(
     values: Tensor, exponents: Tensor, matrices: DrawnMatrices, rule: LayerRule,
     rungs: tuple[Rung, Rung], first: int, count: int, *, reach: int,
+    between: Callable[[], None] = lambda: None,
 ) -> None:  # fmt: skip
     """Advance states and tangents of a network, for some of the paths.
 
     Parameters
     ----------
-    values, exponents, matrices, rule, first, count, reach
+    values, exponents, matrices, rule, first, count, reach, between
         As in `advance_some`: states first, tangents behind them.
     rungs : tuple of Rung
         Of states and of tangents, which differ in their period.
@@ -196,6 +202,7 @@ def push_some(
     arrays = values.numpy(), exponents.numpy(), h, powers, totals
     what = _drawing(matrices), _form(matrices, rule), _steps(matrices, rungs, values, reach)
     for paths, layers in _pieces(2 * work_of(matrices, rungs), rungs[0].depth, first, count):
+        between()
         push_paths(*arrays, paths, layers, *what)
 
 
