@@ -53,9 +53,13 @@ class Peaks:
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Return the time of one call."""
+    """Return the time of one call, with what it has begun on a CUDA device."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     started = perf_counter()
     work()
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
     return perf_counter() - started
 
 
@@ -68,12 +72,12 @@ def rounds(contest: Contest, repeats: int) -> list[tuple[float, float]]:
     return pairs[1:]
 
 
-def peaks() -> Peaks:
+def peaks(device: str = "cpu") -> Peaks:
     """Measure the fastest normals (one stream a thread) and the fastest matrix product."""
-    threads = torch.get_num_threads()
-    buffers = [torch.empty(1, _NORMALS) for _ in range(threads)]
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    buffers = [torch.empty(1, _NORMALS, device=device) for _ in range(threads)]
     stream = limits.Stream(0, "peak")
-    left, right = torch.ones(_MATRIX, _MATRIX), torch.ones(_MATRIX, _MATRIX)
+    left, right = (torch.ones(_MATRIX, _MATRIX, device=device) for _ in range(2))
 
     def fill(which: int) -> None:
         stream.normals(which, 1, _NORMALS, out=buffers[which])

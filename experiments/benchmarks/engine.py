@@ -5,8 +5,10 @@ loop, or the bare drawing of the normals that the method cannot do without.
 """
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -44,6 +46,9 @@ class Config:
         Rounds of every contest.
     threads : int
         torch threads.
+    device : {"cpu", "cuda"}
+        Where the contests take place; on CUDA those about SDEs only, and the rest by
+        ``python -m experiments.benchmarks``.
     rows : tuple of str
         Which contests; all that are installed by default.
     """
@@ -56,6 +61,7 @@ class Config:
     finest_tolerance: float = 1e-4
     repeats: int = 5
     threads: int = 2
+    device: Literal["cpu", "cuda"] = "cpu"
     rows: tuple[str, ...] = ()
 
 
@@ -77,37 +83,82 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Row:
-    """A contest, what is claimed of it, and the least ratio of the peer's time to ours."""
+    """A contest, what is claimed of it, and the least ratio of the peer's time to ours.
+
+    On CUDA there are only the rows of `devices`; `threads` of torch where it is not the
+    configured number.
+    """
 
     claim: str
     bar: float
     build: Callable[[Config], Contest]
     needs_diffrax: bool = False
+    devices: tuple[str, ...] = ("cpu",)
+    threads: int | None = None
 
+
+def _isotropic(config: Config) -> _sde.Isotropic:
+    return _sde.Isotropic(config.width, config.depth, config.n_paths, config.device)
+
+
+_CORES = os.cpu_count() or 1
+_THREADS = sorted({*(2**k for k in range(_CORES.bit_length())), _CORES})
+_BOTH = ("cpu", "cuda")
 
 ROWS = {
     "em-torchsde": Row(
         "Euler-Maruyama, isotropic: torchsde",
-        20,
-        lambda c: _sde.plain(c.width, c.depth, c.n_paths),
+        38,
+        lambda c: _sde.plain(_isotropic(c)),
+        devices=_BOTH,
     ),
     "em-torchsde-noise": Row(
         "Euler-Maruyama, isotropic: torchsde on our noise",
-        3,
-        lambda c: _sde.own_noise(c.width, c.depth, c.n_paths),
+        5,
+        lambda c: _sde.own_noise(_isotropic(c)),
+        devices=_BOTH,
     ),
     "em-diffrax-tree": Row(
         "Euler-Maruyama, isotropic: diffrax, virtual tree",
-        60,
-        lambda c: _sde.diffrax_tree(c.width, c.depth, c.n_paths),
+        150,
+        lambda c: _sde.diffrax_tree(_isotropic(c)),
         needs_diffrax=True,
+        devices=_BOTH,
     ),
     "em-diffrax-unsafe": Row(
         "Euler-Maruyama, isotropic: diffrax, unsafe path",
-        1.8,
-        lambda c: _sde.diffrax_unsafe(c.width, c.depth, c.n_paths),
+        5,
+        lambda c: _sde.diffrax_unsafe(_isotropic(c)),
         needs_diffrax=True,
+        devices=_BOTH,
     ),
+    "em-jax-scan": Row(
+        "Euler-Maruyama, isotropic: jax, compiled scan",
+        3,
+        lambda c: _sde.jax_scan(_isotropic(c)),
+        needs_diffrax=True,
+        devices=_BOTH,
+    ),
+    "em-graph": Row(
+        "Euler-Maruyama, isotropic: CUDA graph of a torch loop",
+        5,
+        lambda c: _sde.captured_loop(_isotropic(c)),
+        devices=("cuda",),
+    ),
+    "em-normals": Row(
+        "Euler-Maruyama, isotropic: drawing its normals",
+        1 / 1.7,
+        lambda c: _sde.normals_alone(_isotropic(c)),
+    ),
+    **{
+        f"em-threads-{threads}": Row(
+            f"Euler-Maruyama, isotropic, {threads} threads: best peer",
+            3,
+            lambda c: _sde.best_peer(_isotropic(c)),
+            threads=threads,
+        )
+        for threads in _THREADS
+    },
     "matrix-torchsde": Row(
         "matrix-driven SDE: torchsde, general noise",
         35,
@@ -162,17 +213,17 @@ ROWS = {
 
 
 def axes(config: Config) -> Mapping[str, Sequence[str]]:
-    """One task for every contest whose peer is installed."""
-    rows = config.rows or tuple(ROWS)
+    """One task for every contest of the device whose peer is installed."""
+    rows = config.rows or tuple(name for name, row in ROWS.items() if config.device in row.devices)
     return {"row": [row for row in rows if _sde.HAS_DIFFRAX or not ROWS[row].needs_diffrax]}
 
 
 def task(config: Config, *, seed: int, row: str) -> xr.Dataset:
     """Measure one contest."""
-    torch.set_num_threads(config.threads)
+    torch.set_num_threads(ROWS[row].threads or config.threads)
     torch.manual_seed(seed)
     contest = ROWS[row].build(config)
-    best = peaks()
+    best = peaks(config.device)
     ours, peer = np.array(rounds(contest, config.repeats)).T
     return xr.Dataset(
         {
