@@ -214,6 +214,7 @@ def test_the_interpreter_of_triton_takes_the_steps_of_loops():
     assert done.stdout == "equal\n", done.stderr
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("law", LAWS[:6], ids=repr)
 def test_a_cuda_device_takes_the_steps_of_loops(law):

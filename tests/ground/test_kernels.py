@@ -83,6 +83,7 @@ def test_the_interpreter_of_triton_draws_the_bits_of_the_reference():
     assert done.stdout == "equal\n", done.stderr
 
 
+@pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cuda_device_draws_the_bits_of_a_cpu(kind):
