@@ -13,7 +13,13 @@ from torch import Tensor
 import limits
 from limits.equations.isotropic import isotropic_of
 from limits.studies.infinite_depth.couplings import IsotropicCoupling, PathCoupling
-from limits.studies.infinite_depth.levels import Extrapolation, Tally, allocation, moments
+from limits.studies.infinite_depth.levels import (
+    Extrapolation,
+    Tally,
+    allocation,
+    moments,
+    trusted_variances,
+)
 from tests.helpers import normal_inputs
 
 LINEAR, TANH = limits.ResNet("identity"), limits.ResNet("tanh")
@@ -108,6 +114,11 @@ def test_moments_add_up_whatever_the_parts() -> None:
     assert parted.count == whole.count == 1000
     assert parted.mean == pytest.approx(float(values.mean()), rel=1e-13)
     assert parted.variance == pytest.approx(float(values.var()), rel=1e-10)
+    apart = values - values.mean()
+    event = float(apart.pow(4).sum() / apart.square().sum())
+    assert whole.event == pytest.approx(event, rel=1e-10)
+    assert parted.event == pytest.approx(event, rel=1e-10)
+    assert parted.events == pytest.approx(float(apart.square().sum()) / event, rel=1e-10)
 
 
 def test_allocation_meets_the_standard_error_at_the_least_cost() -> None:
@@ -116,7 +127,8 @@ def test_allocation_meets_the_standard_error_at_the_least_cost() -> None:
     weights, target = (1.0, 1.0, 2 / 3, 8 / 3), 0.01
 
     def reached(counts: np.ndarray) -> float:
-        parts = [w**2 * t.variance / n for w, t, n in zip(weights, tallies, counts, strict=True)]
+        variances = trusted_variances(tallies)
+        parts = [w**2 * v / n for w, v, n in zip(weights, variances, counts, strict=True)]
         return math.sqrt(sum(parts))
 
     costs = np.array([tally.cost for tally in tallies])
@@ -133,6 +145,33 @@ def test_level_without_a_visible_variance_is_not_trusted() -> None:
     tallies = [tally_of(1, None, 1.0), tally_of(2, 1, 1.0), tally_of(4, 2, 0.0)]
     counts = allocation(tallies, (1.0, 1.0, 1.0), 0.1)
     assert counts[2] == pytest.approx(counts[1] * math.sqrt(6 / 12 / 4), rel=0.01)
+
+
+def met(times: int, n: int, depth: int = 1, coarse: int | None = None) -> Tally:
+    """Return a level that met an event of size 1/2 so many times in n draws."""
+    tally = Tally(depth, coarse)
+    values = torch.zeros(n, dtype=torch.float64)
+    values[:times] = 0.5
+    tally.add([moments(values)])
+    return tally
+
+
+def test_events_of_an_indicator_are_counted() -> None:
+    assert met(20, 10_000).events == pytest.approx(20, rel=0.01)
+    assert met(20, 10_000).event == pytest.approx(0.25, rel=0.01)
+    assert met(0, 64).events == met(0, 64).event == 0
+
+
+def test_variance_of_few_events_includes_what_was_missed() -> None:
+    (variance,) = trusted_variances([met(25, 10_000)])
+    assert variance == pytest.approx(0.25 * (25 + 2 * 5 + 3) / 10_000, rel=0.01)
+    (nothing,) = trusted_variances([met(0, 10_000)])
+    assert nothing == pytest.approx(0.25 * 3 / 10_000, rel=1e-12)
+
+
+def test_level_that_met_nothing_expects_events_as_large_as_elsewhere() -> None:
+    small, large = met(0, 1000, 2, 1), met(40, 1000)
+    assert trusted_variances([large, small])[1] == pytest.approx(large.event * 3 / 1000)
 
 
 # --- couplings ----------------------------------------------------------------------------------

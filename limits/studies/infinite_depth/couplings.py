@@ -4,7 +4,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -205,7 +205,7 @@ class PathCoupling:
             each: sum(functional_values(self.functional, one.state()) for one in pair) / 2
             for each, pair in steppers.items()
         }
-        first_values = torch.as_tensor(values[depth])
+        first_values = cast("Tensor", values[depth])
         return (first_values if coarse is None else first_values - values[coarse]).cpu()
 
 

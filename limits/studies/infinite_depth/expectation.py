@@ -17,9 +17,11 @@ from limits.equations import DepthLimit, depth_limit
 from limits.equations.isotropic import Isotropic, isotropic_of
 from limits.errors.metrics import Functional, check_functional, functional_values
 from limits.exceptions import NoLimitError
+from limits.networks.blocks import block_label
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
 from limits.paths import TrainedPath, WeightPath
+from limits.scalars import plain_numbers
 from limits.studies.convergence.plan import net_label
 from limits.studies.infinite_depth.couplings import (
     CouplingName,
@@ -34,6 +36,8 @@ from limits.studies.infinite_depth.result import InfiniteDepthExpectation
 __all__ = ["infinite_depth_expectation"]
 
 
+@plain_numbers
+@torch.no_grad()
 def infinite_depth_expectation(
     net: ResNet,
     path: WeightPath,
@@ -192,8 +196,8 @@ def _couple(
         )
     if not has_path:
         raise NoLimitError(
-            f"{limit.net.block} on {limit.path.label} weights converges in law only, so networks "
-            'of two depths on one path stay apart. Use coupling="isotropic".'
+            f"{block_label(limit.net.block)} on {limit.path.label} weights converges in law only, "
+            'so networks of two depths on one path stay apart. Use coupling="isotropic".'
         )
     if limit.kind == "young":
         # The corrected network has the same limit, and approaches it faster.

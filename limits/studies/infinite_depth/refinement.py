@@ -27,6 +27,8 @@ _ROUND = 16
 _LARGEST_BIAS = 0.35
 """Share of the tolerance that the bias may take before a deeper level is cheaper."""
 _MARGIN = 1.02
+_KNOWN, _GROWTH = 16, 4
+"""Events from which a level may grow by any factor at once, and by which it may before."""
 
 
 class AdaptiveLevels:
@@ -98,6 +100,11 @@ class AdaptiveLevels:
         wanted = allocation(
             self._tallies, self._rule.weights(len(self._tallies)), standard_error / _MARGIN
         )
+        wanted = [
+            # What is known from a few events says little of how many draws they need.
+            n if tally.events >= _KNOWN else min(n, _GROWTH * tally.count)
+            for n, tally in zip(wanted, self._tallies, strict=True)
+        ]
         more = [
             -(-max(0, n - tally.count) // _ROUND) * _ROUND
             for n, tally in zip(wanted, self._tallies, strict=True)

@@ -23,8 +23,9 @@ class DepthLevel:
     n : int
         Number of draws, each of them used with both signs.
     mean, variance : float
-        Of phi(deep) - phi(shallow), averaged over both signs. The variance is a quarter of the
-        level's before it where too few draws showed less.
+        Of phi(deep) - phi(shallow), averaged over both signs. The variance includes what the
+        draws may have missed, which is much where few of them differ from the rest; it is at
+        least a quarter of that of the level before.
     weight : float
         Factor of the mean in the value.
     evaluations : int
@@ -48,7 +49,8 @@ class InfiniteDepthExpectation:
     value : float
         The estimate, sum of weight * mean over the levels.
     standard_error : float
-        Square root of the sum of weight^2 * variance / n.
+        Square root of the sum of weight^2 * variance / n. It is not zero where no event was
+        seen: n draws do not exclude one of probability 3 / n.
     bias : float
         Estimated size of what depth the levels lack, erring upwards.
     tolerance : float
