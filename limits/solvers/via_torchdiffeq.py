@@ -1,20 +1,21 @@
 """torchdiffeq on the smooth weights of the draw."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from limits._typing import Keep
-from limits.checks import is_number
+from limits.checks import check_steps, is_number
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
 from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
-from limits.paths import WeightSample
+from limits.paths import TrainedPath, WeightSample
+from limits.scalars import plain_numbers
 from limits.solvers.preparation import constant, prepare
 from limits.trajectory import Trajectory, join_paths, layer_times
 
@@ -24,17 +25,19 @@ FixedStep = Literal["euler", "midpoint", "heun2", "heun3", "rk4"]
 Adaptive = Literal["dopri5", "dopri8", "bosh3", "adaptive_heun", "fehlberg2"]
 
 _TOGETHER = 16
-"""Paths whose steps are chosen together, counted from the first of the sample."""
+"""Paths whose steps are chosen together, counted from the first of the draw."""
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class TorchDiffEq:
     """Solve an ODE limit by ``torchdiffeq.odeint``.
 
     Fixed-step methods take one step per layer of the sample (torchdiffeq takes a single step
     between two times unless the whole grid is handed over). Adaptive methods choose their steps
-    for blocks of sixteen paths, so that a path's solution does not depend on how many others
-    are solved beside it.
+    for one input on the sixteen paths of a block of the draw, which are solved together whether
+    they were asked for or not: the solution of an input on a path depends on nothing else that
+    is solved beside it.
 
     Parameters
     ----------
@@ -42,7 +45,7 @@ class TorchDiffEq:
         Fixed step: ``euler``, ``midpoint``, ``heun2``, ``heun3``, ``rk4``. Adaptive:
         ``dopri5``, ``dopri8``, ``bosh3``, ``adaptive_heun``, ``fehlberg2``.
     rtol, atol : float
-        Tolerances of adaptive methods, per step and relative to the block's states.
+        Tolerances of adaptive methods, per step and relative to the states of the block.
     steps : int, optional
         Steps of fixed-step methods; the sample's depth when left out.
 
@@ -74,6 +77,7 @@ class TorchDiffEq:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_steps(self.steps)
         known = get_args(FixedStep) + get_args(Adaptive)
         if self.method not in known:
             raise SolverError(
@@ -103,7 +107,7 @@ class TorchDiffEq:
         if limit.kind != "ode" or not isinstance(driver, WeightSample):
             raise SolverError(
                 f"TorchDiffEq solves ODE limits, this one is of kind {limit.kind!r}. Use "
-                "EulerMaruyama or TorchSDE for an SDE."
+                "EulerMaruyama or TorchSDE for an SDE, EulerMaruyama for every other kind."
             )
         fixed = self.method in get_args(FixedStep)
         finest = 4 * torch.finfo(driver.dtype).eps
@@ -112,13 +116,36 @@ class TorchDiffEq:
                 f"rtol={self.rtol:g} is below what {driver.dtype} can resolve ({finest:.1g}). Use "
                 "a larger rtol, or sample the path with dtype=torch.float64."
             )
-        ranges = driver.chunks() if fixed else driver.chunks(_TOGETHER)
+        ranges = driver.chunks() if fixed else _blocks(driver)
 
         def solve_part(first: int, count: int) -> Trajectory:
-            part = driver.part(first, count)
-            return self._solve_part(limit, states[first : first + count], part, keep)
+            part, chosen = driver.part(first, count), states[first : first + count]
+            if fixed:
+                return self._solve_part(limit, chosen, part, keep)
+            return self._solve_alone(limit, chosen, part, keep)
 
         return join_paths(map_chunks(solve_part, ranges, threads=not h0.requires_grad))
+
+    def _solve_alone(
+        self, limit: DepthLimit, states: Tensor, part: WeightSample, keep: Keep
+    ) -> Trajectory:
+        """Solve every input, from every state it starts at, on the whole block of the paths."""
+        block, offset = _whole_block(part)
+        together = slice(offset, offset + len(states))
+        solved, evaluations = [], 0
+        for start in states.unbind(1):
+            if bool((start == start[:1]).all()):
+                groups = [(start[0], together)]
+            else:
+                groups = [(h, slice(offset + i, offset + i + 1)) for i, h in enumerate(start)]
+            pieces = []
+            for h, wanted in groups:
+                begun = h.expand(block.n_paths, 1, -1)
+                found = self._solve_part(limit, begun, block, keep)
+                pieces.append(found.values[:, wanted])
+                evaluations += found.stats["evaluations"]
+            solved.append(torch.cat(pieces, dim=1))
+        return Trajectory.of(part, torch.cat(solved, dim=2), evaluations=evaluations)
 
     def _solve_part(
         self, limit: DepthLimit, states: Tensor, driver: WeightSample, keep: Keep
@@ -151,8 +178,8 @@ class TorchDiffEq:
             import torchdiffeq
 
         if self.method in get_args(FixedStep):
-            return torch.as_tensor(
-                torchdiffeq.odeint(vector_field, states, times, method=self.method)
+            return cast(
+                "Tensor", torchdiffeq.odeint(vector_field, states, times, method=self.method)
             )
         # Adaptive methods step past the times asked for and interpolate at low order, unless
         # they are told to land on them, which is reliable for one time a call.
@@ -167,5 +194,26 @@ class TorchDiffEq:
                 atol=self.atol,
                 options={"step_t": span[1].reshape(1)},
             )
-            values.append(torch.as_tensor(part)[-1])
+            values.append(cast("Tensor", part)[-1])
         return torch.stack(values)
+
+
+def _blocks(driver: WeightSample) -> list[tuple[int, int]]:
+    """Split the paths where blocks of the draw begin."""
+    ends = [
+        min(end - driver.first_path, driver.n_paths)
+        for end in range(
+            driver.first_path - driver.first_path % _TOGETHER + _TOGETHER,
+            driver.first_path + driver.n_paths + _TOGETHER,
+            _TOGETHER,
+        )
+    ]
+    return [(first, end - first) for first, end in zip([0, *ends], ends, strict=False)]
+
+
+def _whole_block(part: WeightSample) -> tuple[WeightSample, int]:
+    """Return all paths of a part's block of the draw, and where the part begins in it."""
+    if isinstance(part.path, TrainedPath):
+        return part, 0
+    offset = part.first_path % _TOGETHER
+    return replace(part, first_path=part.first_path - offset, n_paths=_TOGETHER), offset
