@@ -4,12 +4,21 @@ import math
 from collections.abc import Sequence
 from typing import TypeGuard, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from limits.exceptions import DTypeError, LimitsError, NonFiniteStateError, ShapeError
+from limits._typing import Array
+from limits.exceptions import (
+    DepthMismatchError,
+    DTypeError,
+    LimitsError,
+    NonFiniteStateError,
+    ShapeError,
+)
 
 __all__ = [
+    "can_be_read",
     "check_beta",
     "check_beta_length",
     "check_choice",
@@ -21,12 +30,23 @@ __all__ = [
     "check_positive",
     "check_power",
     "check_progress",
+    "check_real",
     "check_seed",
+    "check_steps",
+    "checked_array",
     "checked_device",
     "checked_times",
     "is_count",
     "is_number",
 ]
+
+
+_READABLE = frozenset(
+    {
+        torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
+        torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64,
+    }
+)  # fmt: skip
 
 
 def check_choice(value: str, name: str, choices: object, remedy: str = "") -> None:
@@ -74,9 +94,14 @@ def check_counts(values: Sequence[object], name: str) -> None:
         )
 
 
+def can_be_read(dtype: object) -> bool:
+    """Say whether `dtype` is one in which paths can be read."""
+    return dtype in (torch.float32, torch.float64)
+
+
 def check_dtype(dtype: object) -> None:
     """Raise unless `dtype` is one in which paths can be read."""
-    if dtype not in (torch.float32, torch.float64):
+    if not can_be_read(dtype):
         raise DTypeError(
             f"weights can be read as torch.float32 or torch.float64, asked for {dtype}. "
             "Pass dtype=torch.float64 (or torch.float32 for speed)."
@@ -113,8 +138,30 @@ def check_progress(progress: object) -> None:
         )
 
 
+def check_real(tensor: Tensor, name: str) -> None:
+    """Raise `DTypeError` unless the tensor holds real numbers that can be read entry by entry.
+
+    Complex numbers would lose their imaginary part; sparse and nested tensors, tensors without
+    data and numbers of eight bits fail deep inside torch.
+    """
+    what, remedy = None, ""
+    if tensor.is_nested:
+        what, remedy = "a nested tensor", f"Pad it, for example with {name}.to_padded_tensor(0.0)"
+    elif tensor.is_complex():
+        what = f"complex ({tensor.dtype})"
+        remedy = "Pass the real and the imaginary part one after the other"
+    elif tensor.layout != torch.strided:
+        what, remedy = f"sparse ({tensor.layout})", "Use .to_dense()"
+    elif tensor.is_meta:
+        what, remedy = "on the meta device, without data", 'Make it with device="cpu"'
+    elif tensor.is_quantized or tensor.dtype not in _READABLE:
+        what, remedy = f"{tensor.dtype}", "Convert it to torch.float64"
+    if what is not None:
+        raise DTypeError(f"{name} must be a dense tensor of real numbers, found {what}. {remedy}.")
+
+
 def check_finite(tensor: Tensor, name: str, remedy: str = "Clean the data first.") -> None:
-    """Raise unless every entry of the tensor is finite; say how many are not.
+    """Raise unless the tensor is real and every entry finite; say how many are not.
 
     Parameters
     ----------
@@ -125,6 +172,7 @@ def check_finite(tensor: Tensor, name: str, remedy: str = "Clean the data first.
     remedy : str
         What to do about it, a sentence.
     """
+    check_real(tensor, name)
     bad = tensor.numel() - int(torch.isfinite(tensor).sum())
     if bad:
         raise NonFiniteStateError(
@@ -132,11 +180,38 @@ def check_finite(tensor: Tensor, name: str, remedy: str = "Clean the data first.
         )
 
 
+def checked_array(values: object, name: str) -> Array:
+    """Return numbers, in a tensor, an array or lists, as a float64 array on the CPU.
+
+    Raises
+    ------
+    ShapeError, DTypeError
+        If they are no numbers, or complex ones, whose imaginary part would be lost.
+    """
+    if isinstance(values, Tensor):
+        check_real(values, name)
+        values = values.detach().to("cpu", torch.float64)
+    try:
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{name} must be numbers: {error}. Pass a tensor or an array.") from error
+    if np.iscomplexobj(found):
+        raise DTypeError(
+            f"{name} must be real numbers, found complex ones ({found.dtype}). Pass the real and "
+            "the imaginary part one after the other."
+        )
+    if found.dtype.kind not in "biuf":
+        raise ShapeError(
+            f"{name} must be numbers, found an array of {found.dtype}. Pass a tensor or an array."
+        )
+    return found.astype(np.float64)
+
+
 def checked_device(device: str | torch.device) -> torch.device:
     """Return the device if this machine has it."""
     try:
         wanted = torch.device(device)
-        torch.empty(1, device=wanted)
+        torch.empty(1, dtype=torch.float32, device=wanted)
     except (RuntimeError, AssertionError, TypeError) as error:
         gpus = torch.cuda.device_count()
         raise DTypeError(
@@ -148,8 +223,10 @@ def checked_device(device: str | torch.device) -> torch.device:
 
 def checked_times(time: float | Tensor) -> Tensor:
     """Return layer times as a float64 tensor on the CPU, if they lie in [0, 1]."""
+    if isinstance(time, Tensor):
+        check_real(time, "the tensor of layer times")
     try:
-        times = torch.as_tensor(time, dtype=torch.float64).cpu()
+        times = torch.as_tensor(time, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise LimitsError(
             f"weights_at needs layer times in [0, 1], found {time!r}. Pass t = k / L, a number or "
@@ -167,13 +244,23 @@ def checked_times(time: float | Tensor) -> Tensor:
 def check_beta(beta: object) -> None:
     """Raise unless `beta` is None, a finite number, or a real tensor of finite numbers."""
     if isinstance(beta, Tensor):
-        usable = not beta.is_complex() and bool(torch.isfinite(beta).all())
+        check_real(beta, "beta")
+        usable = bool(torch.isfinite(beta).all())
     else:
         usable = beta is None or is_number(beta)
     if not usable:
         raise LimitsError(
             f"beta must be a finite number or a tensor with one finite value per input, found "
             f"{beta!r}. Use for example 0.5, or leave it out for the path's critical exponent."
+        )
+
+
+def check_steps(steps: object) -> None:
+    """Raise unless `steps` is None or a positive integer."""
+    if steps is not None and not is_count(steps):
+        raise DepthMismatchError(
+            f"steps must be a positive integer, found {steps!r}. Use for example steps=1024, or "
+            "leave it out for the depth of the draw."
         )
 
 

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from limits.checks import checked_array
+from limits.scalars import plain_numbers
+
+_SAFE = 1e-100
+
 __all__ = ["Estimate", "Order", "Verdict"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Estimate:
     """A Monte Carlo estimate.
@@ -46,10 +52,14 @@ class Estimate:
         >>> Estimate.of_power_mean([3.0, 4.0], 2).value ** 2
         12.5
         """
-        powers = np.asarray(values, dtype=np.float64) ** p
-        n = len(powers)
+        sizes = checked_array(values, "the draws of an estimate")
+        n = len(sizes)
+        # Where powers would overflow or vanish, in units of the largest.
+        largest = float(np.abs(sizes).max())
+        unit = 1.0 if _SAFE < largest < 1 / _SAFE or not 0 < largest < math.inf else largest
+        powers = (sizes / unit) ** p
         mean = float(powers.mean())
-        value = mean ** (1 / p)
+        value = mean ** (1 / p) * unit
         spread = float(powers.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
         return cls(value, spread * value / (p * mean) if mean else 0.0, n)
 
@@ -63,6 +73,7 @@ class Estimate:
         return f"{self.value:.3g} ± {1.96 * self.standard_error:.2g} ({self.n} paths)"
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Order:
     """A convergence order p, error ~ constant * L^-p, on a stated range of depths.
@@ -103,6 +114,7 @@ class Order:
         return close and self.high - self.low < widest
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Verdict:
     """One claim of an experiment, what was asked of it and what was measured."""
@@ -148,7 +160,10 @@ class Verdict:
         >>> Verdict.of_closed_form("errors", [1.0, 2.0], [1.1, 2.0], [0.1, 0.1]).measured
         'at most 1.0 standard errors away'
         """
-        distances = np.abs(np.subtract(values, exact)) / np.asarray(standard_errors)
+        found, known, errors = (
+            checked_array(each, "estimates") for each in (values, exact, standard_errors)
+        )
+        distances = np.abs(found - known) / errors
         worst = float(distances.max())
         return cls(
             claim,

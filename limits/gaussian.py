@@ -56,7 +56,10 @@ def hermite(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(_HERMITE_NODES)
     weights /= weights.sum()
-    return torch.as_tensor(nodes).to(device, dtype), torch.as_tensor(weights).to(device, dtype)
+    return (
+        torch.as_tensor(nodes, dtype=dtype, device=device),
+        torch.as_tensor(weights, dtype=dtype, device=device),
+    )
 
 
 @kept(8)
@@ -71,6 +74,6 @@ def trapezoid(
     >>> round(float((weights * torch.cos(nodes)).sum() - math.exp(-0.5)), 12)
     0.0
     """
-    nodes = torch.linspace(-reach, reach, count, dtype=torch.float64)
+    nodes = torch.linspace(-reach, reach, count, dtype=torch.float64, device="cpu")
     weights = torch.exp(-nodes.square() / 2)
     return nodes.to(device, dtype), (weights / weights.sum()).to(device, dtype)

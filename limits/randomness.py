@@ -15,6 +15,7 @@ from torch import Tensor
 from limits.checks import check_seed
 from limits.exceptions import LimitsError
 from limits.kernels import Key, NumberKind, fill, stream_key
+from limits.scalars import plain_numbers
 
 __all__ = ["Stream"]
 
@@ -22,6 +23,7 @@ _WORDS = 624
 _START, _STOP = 24, 24 + 8 * _WORDS
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Stream:
     """A family of random numbers with a name, one for every path, layer and entry.

@@ -34,14 +34,32 @@ def critical_beta(index: float) -> float:
 def residual_scale(depth: int, beta: float | Tensor, coefficient: float = 1.0) -> float | Tensor:
     """Return alpha_L = c L^-beta, a number or one value per input.
 
+    Raises
+    ------
+    LimitsError
+        If it is beyond what a float can hold.
+
     Examples
     --------
     >>> residual_scale(100, 0.5)
     0.1
     """
     if isinstance(beta, Tensor):
-        return coefficient * torch.exp(-beta.to(torch.float64) * math.log(depth))
-    return coefficient * depth**-beta
+        scale = coefficient * torch.exp(-beta.to(torch.float64) * math.log(depth))
+        largest = float(scale.detach().abs().max())
+    else:
+        try:
+            scale = coefficient * float(depth) ** -beta
+        except OverflowError:
+            scale = math.inf
+        largest = abs(scale)
+    if not math.isfinite(largest):
+        raise LimitsError(
+            f"the residual scale c L^-beta is beyond what a float can hold: c={coefficient:g}, "
+            f"L={depth}, beta={beta}. Use a larger beta; the critical exponents lie between 0.5 "
+            "and 1."
+        )
+    return scale
 
 
 def regime(beta: float, index: float) -> Regime:

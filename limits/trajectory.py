@@ -129,4 +129,4 @@ def norms_of(values: Tensor) -> Tensor:
 def layer_times(depth: int, n_states: int) -> Tensor:
     """Return the layer times k / L of evenly spaced states, both ends among them, float64."""
     every = depth // (n_states - 1)
-    return torch.arange(0, depth + 1, every, dtype=torch.float64) / depth
+    return torch.arange(0, depth + 1, every, dtype=torch.float64, device="cpu") / depth

@@ -55,8 +55,8 @@ NUMBERS = (
     ),
     Bug(
         "smooth weights are read in the middle of a layer",
-        "self.at(torch.arange(start, stop, dtype=torch.float64) / self.source.depth)",
-        "self.at((torch.arange(start, stop, dtype=torch.float64) + 0.5) / self.source.depth)",
+        "self.at(nodes / self.source.depth)",
+        "self.at((nodes + 0.5) / self.source.depth)",
         "tests/paths/test_smooth.py -k left_ends",
     ),
     Bug(
@@ -214,8 +214,8 @@ STUDIES = (
     ),
     Bug(
         "a level's variance divides by its count",
-        "return (within + between) / (self.count - 1)",
-        "return (within + between) / self.count",
+        "return self._second / (self.count - 1)",
+        "return self._second / self.count",
         "tests/studies/test_allocation_and_couplings.py -k moments",
     ),
     Bug(

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from limits.closed_forms.independent import LogNormal
+from limits.scalars import plain_numbers
 
 __all__ = [
     "fractional_autocovariance",
@@ -18,6 +19,7 @@ __all__ = [
 _TERMS = 2**20
 
 
+@plain_numbers
 def fractional_autocovariance(lags: ArrayLike, hurst: float) -> NDArray[np.float64]:
     """Return r(j) of fractional Gaussian noise of unit variance, accurate at large lags.
 
@@ -49,6 +51,7 @@ def fractional_autocovariance(lags: ArrayLike, hurst: float) -> NDArray[np.float
     return np.where(j >= 1, safe ** (2 * hurst) / 2 * (above + below), 1.0)
 
 
+@plain_numbers
 def young_linear_error(depth: ArrayLike, hurst: float) -> NDArray[np.float64]:
     """Return E|h_L - H_1| / |h_0| ~ (1/2) e^(1/2) L^(1 - 2H) of the linear network, width 1.
 
@@ -74,6 +77,7 @@ def young_linear_error(depth: ArrayLike, hurst: float) -> NDArray[np.float64]:
     return 0.5 * math.exp(0.5) * np.asarray(depth, dtype=float) ** (1 - 2 * hurst)
 
 
+@plain_numbers
 def rough_drift(depth: ArrayLike, hurst: float, width: int) -> NDArray[np.float64]:
     """Return the drift rate of res-1 at H < 1/2 and beta = 1/2, at finite depth.
 
@@ -97,6 +101,7 @@ def rough_drift(depth: ArrayLike, hurst: float, width: int) -> NDArray[np.float6
     return (1 - np.asarray(depth, dtype=float) ** (2 * hurst - 1)) / (2 * width)
 
 
+@plain_numbers
 def rough_relu_rates(hurst: float, width: int) -> tuple[float, float]:
     """Return (c_H, drift) of res-3 at H < 1/2 and beta = 1/2.
 
@@ -115,6 +120,7 @@ def rough_relu_rates(hurst: float, width: int) -> tuple[float, float]:
     return 0.5 - 1 / (2 * math.pi) + 2 * series, 1 / (4 * math.pi * width)
 
 
+@plain_numbers
 def rough_relu_law(hurst: float, width: int) -> LogNormal:
     """Return the law of log(|H_1|^2 / |H_0|^2) of res-3 at H < 1/2, beta = 1/2, coefficient 1.
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.scalars import plain_numbers
+
 __all__ = [
     "LogNormal",
     "linear_nested_strong_error",
@@ -74,6 +76,7 @@ def relu_second_moment(depth: ArrayLike, scale: ArrayLike | None = None) -> NDAr
     return _compound(depth, scale, rate=0.5)
 
 
+@plain_numbers
 def linear_strong_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
     """Return (E|h_L - H_1|^2)^(1/2) / |h_0| = (exp(c^2) - (1 + c^2 / L)^L)^(1/2).
 
@@ -100,6 +103,7 @@ def linear_strong_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArra
     return np.sqrt(limit - linear_second_moment(depth, _critical(depth, coefficient)))
 
 
+@plain_numbers
 def linear_nested_strong_error(
     depth: ArrayLike, finer: ArrayLike, *, coefficient: float = 1.0
 ) -> NDArray[np.float64]:
@@ -126,6 +130,7 @@ def linear_nested_strong_error(
     return np.sqrt(fine - linear_second_moment(depth, _critical(depth, coefficient)))
 
 
+@plain_numbers
 def linear_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
     """Return |E|h_L|^2 - E|H_1|^2| / |h_0|^2 = exp(c^2) - (1 + c^2 / L)^L, linear res-1.
 
@@ -139,6 +144,7 @@ def linear_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[
     return math.exp(coefficient**2) - linear_second_moment(depth, _critical(depth, coefficient))
 
 
+@plain_numbers
 def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np.float64]:
     """Return |E|h_L|^2 - E|H_1|^2| / |h_0|^2 = exp(c^2/2) - (1 + c^2 / (2 L))^L, res-3.
 
@@ -153,6 +159,7 @@ def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np
     return limit - relu_second_moment(depth, _critical(depth, coefficient))
 
 
+@plain_numbers
 def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNormal:
     """Return the law of log(|H_1|^2 / |H_0|^2) at beta = 1/2.
 
@@ -181,6 +188,7 @@ def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNorm
     return LogNormal(time * (1 - 2 / width), time * 4 / width)
 
 
+@plain_numbers
 def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64]:
     """Return E log(|h_L|^2/|h_0|^2) - (1/2 - 1/d) of res-3 to first order in 1/L.
 

@@ -9,12 +9,15 @@ on the weights at the output.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.scalars import plain_numbers
+
 __all__ = ["relu_log_mean"]
 
 _LOGARITHMS = np.linspace(-38.0, 38.0, 381)
 _NEGLIGIBLE = 1e-18
 
 
+@plain_numbers
 def relu_log_mean(
     depth: ArrayLike, width: int, scale: ArrayLike | None = None
 ) -> NDArray[np.float64]:

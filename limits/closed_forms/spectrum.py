@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.scalars import plain_numbers
+
 __all__ = ["linear_product_edge", "linear_product_edge_limit"]
 
 _TRACY_WIDOM = -1.2065335745820
@@ -13,6 +15,7 @@ _TRACY_WIDOM = -1.2065335745820
 _STEP = 1e-3
 
 
+@plain_numbers
 def linear_product_edge(
     depth: ArrayLike, scale: ArrayLike | None = None, *, width: int | None = None
 ) -> NDArray[np.float64]:

@@ -5,9 +5,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.scalars import plain_numbers
+
 __all__ = ["relu_correlation"]
 
 
+@plain_numbers
 def relu_correlation(time: ArrayLike, initial: float) -> NDArray[np.float64]:
     """Return the correlation of two inputs at layer time t, res-1 relu, width to infinity.
 

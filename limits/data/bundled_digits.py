@@ -5,10 +5,12 @@ import torch
 
 from limits.data.labelled import LabelledData
 from limits.exceptions import LimitsError
+from limits.scalars import plain_numbers
 
 __all__ = ["digits"]
 
 
+@plain_numbers
 def digits(*, test_share: float = 0.2) -> LabelledData:
     """Return scikit-learn's digit images, pixels in [0, 1], float32; nothing is downloaded.
 
@@ -43,8 +45,9 @@ def digits(*, test_share: float = 0.2) -> LabelledData:
         rows = np.flatnonzero(classes == each)
         marks = np.floor(np.arange(len(rows) + 1) * test_share + 0.5)
         tested[rows[np.diff(marks) > 0]] = True
-    inputs = torch.as_tensor(images / 16.0, dtype=torch.float32)
-    labels, chosen = torch.as_tensor(classes, dtype=torch.int64), torch.as_tensor(tested)
+    inputs = torch.as_tensor(images / 16.0, dtype=torch.float32, device="cpu")
+    labels = torch.as_tensor(classes, dtype=torch.int64, device="cpu")
+    chosen = torch.as_tensor(tested, device="cpu")
     return LabelledData(
         inputs[~chosen], labels[~chosen], inputs[chosen], labels[chosen], 10, "digits"
     )

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from limits.checks import check_finite
 from limits.exceptions import DTypeError, ShapeError
+from limits.scalars import plain_numbers
 
 __all__ = ["LabelledData"]
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False)
 class LabelledData:
     """Inputs and classes, split into a training and a test part.

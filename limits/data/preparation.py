@@ -6,6 +6,7 @@ import torch
 
 from limits.data.labelled import LabelledData
 from limits.exceptions import ShapeError
+from limits.scalars import plain_numbers
 
 __all__ = ["standardised", "unit_rows"]
 
@@ -27,6 +28,7 @@ def unit_rows(data: LabelledData) -> LabelledData:
     return replace(data, train_inputs=train, test_inputs=test)
 
 
+@plain_numbers
 def standardised(data: LabelledData, *, channels: int) -> LabelledData:
     """Return images whose channels have mean 0 and variance 1 over the training part.
 

@@ -58,7 +58,7 @@ def from_torchvision(name: str, folder: str | Path, *, download: bool = False) -
 
 
 def _arrays(dataset: Any) -> tuple[Tensor, Tensor]:
-    images = torch.as_tensor(np.asarray(dataset.data)).float() / 255
+    images = torch.as_tensor(np.asarray(dataset.data), device="cpu").float() / 255
     if images.ndim == 4:
         images = images.movedim(-1, 1)
-    return images.flatten(1), torch.as_tensor(np.asarray(dataset.targets)).long()
+    return images.flatten(1), torch.as_tensor(np.asarray(dataset.targets), device="cpu").long()

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from limits.checks import check_count
 from limits.equations.noise import NoiseSample
 from limits.exceptions import LimitsError, ShapeError, SolverError
+from limits.scalars import plain_numbers
 
 if TYPE_CHECKING:
     from torchsde import BaseBrownian
@@ -31,6 +32,7 @@ class TorchSDEProblem(Protocol):
         ...
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False)
 class ForeignSDE:
     """dY = f(t, Y) dt + g(t, Y) dB, as torchsde understands it; make one with `from_torchsde`.
@@ -84,6 +86,16 @@ class ForeignSDE:
             device=device,
         )
 
+    def drift(self, t: Tensor, y: Tensor) -> Tensor:
+        """Return f(t, y) for states ``(batch, width)``.
+
+        Raises
+        ------
+        ShapeError
+            If f returns another shape or dtype.
+        """
+        return _like_states(self.sde.f(t, y.clone()), y, "f(t, y)")
+
     def diffusion(self, t: Tensor, y: Tensor, noise: Tensor) -> Tensor:
         """Return g(t, y) dB for states ``(batch, width)`` and noise ``(batch, channel)``.
 
@@ -97,19 +109,21 @@ class ForeignSDE:
             if noise.shape[-1] != expected:
                 raise RuntimeError(f"it has {expected} by its type")
             if hasattr(self.sde, "g_prod"):
-                return self.sde.g_prod(t, y, noise)
-            g = self.sde.g(t, y)
-            if self.noise_type == "diagonal":
-                return g * noise
-            return torch.bmm(g, noise.unsqueeze(-1)).squeeze(-1)
+                moved = self.sde.g_prod(t, y.clone(), noise)
+            elif self.noise_type == "diagonal":
+                moved = self.sde.g(t, y.clone()) * noise
+            else:
+                moved = torch.bmm(self.sde.g(t, y.clone()), noise.unsqueeze(-1)).squeeze(-1)
         except (RuntimeError, IndexError) as error:
             raise ShapeError(
                 f"{self.noise_type} noise of {noise.shape[-1]} channels does not fit g at states "
                 f"of shape {tuple(y.shape)}: {error}. Sample with channels equal to the noise "
                 "channels of g (the width for diagonal noise)."
             ) from error
+        return _like_states(moved, y, "g(t, y) dB")
 
 
+@plain_numbers
 def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0) -> ForeignSDE:
     """Turn any Itô problem written for torchsde into something our solver and errors accept.
 
@@ -169,6 +183,20 @@ def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0
     return ForeignSDE(sde, float(start), float(stop))
 
 
+def _like_states(value: object, y: Tensor, what: str) -> Tensor:
+    if not isinstance(value, Tensor) or value.shape != y.shape or value.dtype != y.dtype:
+        found = (
+            f"{value.dtype} of shape {tuple(value.shape)}"
+            if isinstance(value, Tensor)
+            else type(value).__name__
+        )
+        raise ShapeError(
+            f"{what} must be {y.dtype} of shape {tuple(y.shape)}, like the states, found {found}. "
+            "Make constants with .to(y)."
+        )
+    return value
+
+
 def foreign_steps(
     equation: ForeignSDE, noise: "NoiseSample | BaseBrownian", steps: int
 ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
@@ -176,8 +204,8 @@ def foreign_steps(
 
     Times are added up as torchsde does, so that both ask a Brownian motion the same questions.
     """
-    start = torch.tensor(equation.start, dtype=torch.float64)
-    stop = torch.tensor(equation.stop, dtype=torch.float64)
+    start = torch.tensor(equation.start, dtype=torch.float64, device="cpu")
+    stop = torch.tensor(equation.stop, dtype=torch.float64, device="cpu")
     dt = (equation.stop - equation.start) / steps
     root = (equation.stop - equation.start) ** 0.5
     own: Iterator[Tensor] = iter(())
@@ -189,6 +217,6 @@ def foreign_steps(
         if isinstance(noise, NoiseSample):
             increment = next(own)[:, 0] * root
         else:
-            increment = torch.as_tensor(noise(t, following))
+            increment = cast("Tensor", noise(t, following))
         yield t, following - t, increment
         t = following

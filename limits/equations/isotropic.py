@@ -14,7 +14,7 @@ from limits.equations.kernels import arc_cosine, gaussian_kernel, gaussian_magni
 from limits.exceptions import NoLimitError
 from limits.kernels.isotropic import IsotropicLaw
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES
-from limits.networks.blocks import Block, Inner, Outer, reflects
+from limits.networks.blocks import Block, Inner, Outer, block_label, reflects
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath
 
@@ -157,7 +157,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         )
     if not isinstance(block, Inner):
         raise NoLimitError(
-            f"E<g(h^a), g(h^b)> over the inner weights of {type(block).__name__} is not known. "
+            f"E<g(h^a), g(h^b)> over the inner weights of {block_label(block)} is not known. "
             "Use res-2 or res-3, or simulate the network."
         )
     kernel = gaussian_kernel(block)

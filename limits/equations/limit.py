@@ -14,15 +14,17 @@ from limits.equations.sde import IsotropicSDE, MatrixSDE
 from limits.equations.theorems import Coupling, Form, Kind, Theorem
 from limits.exceptions import CouplingError, NoLimitError, ShapeError, SolverError
 from limits.networks.averaged import AveragedInner
-from limits.networks.blocks import Block, Inner, reflects, settled
+from limits.networks.blocks import Block, Inner, block_label, reflects, settled
 from limits.networks.resnet import ResNet
 from limits.paths import WeightPath, WeightSample
+from limits.scalars import plain_numbers
 
 __all__ = ["DepthLimit", "Driver"]
 
 Driver = WeightSample | NoiseSample
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class DepthLimit:
     """The limit of a network on a weight path; make one with `depth_limit`.
@@ -76,7 +78,7 @@ class DepthLimit:
             return AveragedInner(block.activation, block.bias)
         if self.kind == "young" and block.has_inner:
             raise NoLimitError(
-                f"the mean of {type(block).__name__} over its inner weights is not known. Use "
+                f"the mean of {block_label(block)} over its inner weights is not known. Use "
                 "res-2 or res-3, or a block without inner weights that is this mean."
             )
         return block

@@ -69,7 +69,7 @@ def depth_limit(net: ResNet, path: WeightPath, *, form: Form = "path") -> DepthL
             f'{type(path).__name__}. Use depth_limit(ResNet("tanh"), BrownianPath(40)).'
         )
     check_choice(form, "form", Form)
-    betas = torch.as_tensor(net.exponent(path), dtype=torch.float64).reshape(-1)
+    betas = torch.as_tensor(net.exponent(path), dtype=torch.float64, device="cpu").reshape(-1)
     kinds = {regime(float(beta), path.index) for beta in betas}
     if len(kinds) > 1:
         raise LimitsError(

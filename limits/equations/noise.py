@@ -22,6 +22,7 @@ from limits.exceptions import DepthMismatchError
 from limits.parallel import ranges_of, shares
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 if TYPE_CHECKING:
     from limits.paths.torchsde_noise import GridBrownian
@@ -39,6 +40,7 @@ threads would only wait in turns."""
 _SMALL_ENTRIES = 2**15
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False)
 class NoiseSample:
     """Draws of standard Brownian motions B in R^width, an independent one for every input.

@@ -49,7 +49,7 @@ class VectorField:
         return values * self.net.coefficient
 
     def _weights(self, reader: SmoothReader, t: float | Tensor) -> Increment:
-        time = torch.as_tensor(t, dtype=torch.float64).reshape(1).cpu()
+        time = torch.as_tensor(t, dtype=torch.float64, device="cpu").reshape(1).cpu()
         matrices = reader.at(time)[:, 0].to(self.sample.device, self.sample.dtype)
         return DenseIncrement(matrices, self.sample.source.scale)
 

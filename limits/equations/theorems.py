@@ -54,6 +54,31 @@ class Theorem:
     source: str
 
 
+# Named functions, because a limit that travels to another process takes its theorem along.
+def _first(_: float) -> float:
+    return 1.0
+
+
+def _half(_: float) -> float:
+    return 0.5
+
+
+def _unknown(_: float) -> None:
+    return None
+
+
+def _of_young(index: float) -> float:
+    return 2 * index - 1
+
+
+def _of_averaging(index: float) -> float:
+    return min(index - 0.5, 1 - index)
+
+
+def _of_drift(index: float) -> float:
+    return 0.5 - index
+
+
 def _pathwise(
     kind: Kind,
     equation: str,
@@ -74,7 +99,7 @@ def _in_law(equation: str, *, order: Callable[[float], float | None], source: st
 _MARION = "Marion et al., JMLR 26 (2025)"
 _LAW = _in_law(
     "dH = c Sigma(H)^(1/2) dB, Sigma_ab(h) = E<g(h^a), g(h^b)> I / width",
-    order=lambda _: 1.0,
+    order=_first,
     source=f"moments of independent increments; {_MARION}, Section 4.1",
 )
 
@@ -87,7 +112,7 @@ _LAW = _in_law(
 _REFLECTION = "Skorokhod map, Lipschitz on the orthant"
 _REFLECTED_LAW = _in_law(
     "dH = c Sigma(H)^(1/2) dB + dK reflected at 0, Sigma_ab(h) = <h^a, h^b> I / width",
-    order=lambda _: 0.5,
+    order=_half,
     source=f"moments of independent increments; {_REFLECTION}",
 )
 
@@ -95,7 +120,7 @@ _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
     ("brownian", "outer", "path"): _pathwise(
         "sde",
         "dH = c dX g(H) (Ito)",
-        order=lambda _: 0.5,
+        order=_half,
         source=f"{_MARION}, Theorem 4",
     ),
     ("brownian", "outer", "law"): _LAW,
@@ -105,43 +130,43 @@ _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
     ("smooth", "outer", "path"): _pathwise(
         "ode",
         "dH = c V_t g(H) dt",
-        order=lambda _: 1.0,
+        order=_first,
         source=f"{_MARION}, Theorem 9",
     ),
     ("smooth", "inner", "path"): _pathwise(
         "ode",
         "dH = c V_t g(H, W_t) dt",
-        order=lambda _: 1.0,
+        order=_first,
         source=f"{_MARION}, Theorem 9",
     ),
     ("persistent", "outer", "path"): _pathwise(
         "young",
         "dH = c dX g(H) (Young)",
-        order=lambda index: 2 * index - 1,
+        order=_of_young,
         source="Hu, Liu, Nualart, Ann. Appl. Probab. 26 (2016), Theorem 1.1, for the rate",
     ),
     ("persistent", "inner", "path"): _pathwise(
         "young",
         "dH = c dX gbar(H) (Young), gbar(h) = E g(h, W)",
-        order=lambda index: min(index - 0.5, 1 - index),
+        order=_of_averaging,
         source="averaging of the inner weights along the path",
     ),
     ("antipersistent", "outer", "path"): _pathwise(
         "ode",
         "dH/dt = -(c^2 / (2 width)) Dg(H)^T g(H)",
-        order=lambda index: 0.5 - index,
+        order=_of_drift,
         source="second-order expansion; sum of r(j) over j >= 1 is -1/2 for H < 1/2",
         driver="nothing",
     ),
     ("antipersistent", "inner", "law"): _in_law(
         "dH = c (c_H / width)^(1/2) |H| dB - c^2 H / (4 pi width) dt, one input, relu",
-        order=lambda _: None,
+        order=_unknown,
         source="second-order expansion with the correlation of consecutive inner weights",
     ),
     ("brownian", "reflected", "path"): _pathwise(
         "sde",
         "dH = c dX H + dK (Ito, reflected at 0)",
-        order=lambda _: 0.5,
+        order=_half,
         source=f"{_REFLECTION}; Slominski, Stochastic Process. Appl. 94 (2001), for the rate",
     ),
     ("brownian", "reflected", "law"): _REFLECTED_LAW,
@@ -149,7 +174,7 @@ _TABLE: dict[tuple[Family, Structure, Form], Theorem] = {
     ("smooth", "reflected", "path"): _pathwise(
         "ode",
         "dH = c V_t H dt + dK (reflected at 0)",
-        order=lambda _: 1.0,
+        order=_first,
         source=_REFLECTION,
     ),
 }
@@ -173,4 +198,4 @@ def away_from_critical(kind: Kind, structure: Structure = "outer") -> Theorem:
     if structure == "reflected":
         equation = "H_t = relu(h_0)" if kind == "identity" else equation
         source = "Zhang et al., Mach. Learn. 111 (2022), Sections 3 and 4"
-    return _pathwise(kind, equation, order=lambda _: None, source=source)
+    return _pathwise(kind, equation, order=_unknown, source=source)

@@ -10,6 +10,7 @@ from limits._typing import State
 from limits.checks import check_choice, check_finite, check_power, is_number
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
+from limits.scalars import plain_numbers
 from limits.trajectory import Trajectory
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
 Functional = Callable[[Tensor], Tensor]
 ErrorTime = Literal["terminal", "uniform"]
 _TIME_TOLERANCE = 1e-9
+_SMALL = 1e-100
 
 
+@plain_numbers
 def strong_error(
     a: Trajectory, b: Trajectory, *, p: int = 2, time: ErrorTime = "terminal"
 ) -> Estimate:
@@ -68,6 +71,7 @@ def strong_error(
     return Estimate.of_power_mean(errors.detach().cpu().numpy(), p)
 
 
+@plain_numbers
 def path_errors(
     a: Trajectory, b: Trajectory, *, p: int = 2, time: ErrorTime = "terminal"
 ) -> Tensor:
@@ -85,9 +89,13 @@ def path_errors(
             f"{bad} of {len(distance)} paths have NaN or infinite distances, so their mean is no "
             "estimate. Compare out.log_norm instead, or use the critical exponent."
         )
-    return distance.pow(p).mean(dim=1).pow(1 / p)
+    # Where powers would overflow or vanish, in units of the largest.
+    largest = float(distance.detach().max())
+    unit = largest if 0 < largest < _SMALL or largest > 1 / _SMALL else 1.0
+    return (distance / unit).pow(p).mean(dim=1).pow(1 / p) * unit
 
 
+@plain_numbers
 def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) -> Estimate:
     """Estimate the weak error |E phi(a) - E phi(b)| at t = 1.
 
@@ -122,9 +130,9 @@ def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) 
     """
     _check_weak(a, b, functional)
     if not isinstance(b, Trajectory) or _paired(a, b):
-        values = weak_differences(a, b, functional=functional)
+        values = weak_differences(a, b, functional=functional).detach()
         return Estimate(abs(float(values.mean())), _standard_error(values), len(values))
-    first, second = _apply(functional, a), _apply(functional, b)
+    first, second = (_apply(functional, each).detach() for each in (a, b))
     spread = (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
     return Estimate(abs(float(first.mean() - second.mean())), spread, min(len(first), len(second)))
 
@@ -145,7 +153,8 @@ def functional_values(functional: Functional, states: State) -> Tensor:
     NonFiniteStateError
         If a value is NaN or infinite.
     """
-    values = functional(states)
+    # A functional may act in place, and states may be views of what is kept.
+    values = functional(states.clone())
     wanted = states.shape[:2]
     if not isinstance(values, Tensor) or values.shape != wanted:
         found = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__

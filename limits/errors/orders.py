@@ -1,5 +1,6 @@
 """Convergence orders with intervals: paths are resampled, never points."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,9 +8,10 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from limits._typing import Array
-from limits.checks import check_power, check_seed
+from limits.checks import check_power, check_seed, checked_array
 from limits.estimates import Order
 from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.scalars import plain_numbers
 
 __all__ = ["fit_order", "fit_weak_order"]
 
@@ -17,6 +19,7 @@ _RESAMPLES = 2000
 _MOST_GROUPS = 1000
 
 
+@plain_numbers
 def fit_order(
     path_errors: ArrayLike | Tensor, *, depths: Sequence[int], p: int = 2, seed: int
 ) -> Order:
@@ -64,24 +67,22 @@ def fit_order(
         raise NonFiniteStateError(
             f"path errors must not be negative, found {float(errors.min()):g}. Pass |h_L - H_1|."
         )
-    return _fit(errors**p, depths, lambda means: means ** (1 / p), seed)
+    # In units of the largest, so that powers neither overflow nor vanish.
+    unit = float(errors.max()) or 1.0
+    return _fit((errors / unit) ** p, depths, lambda means: means ** (1 / p), seed, unit)
 
 
+@plain_numbers
 def fit_weak_order(differences: ArrayLike | Tensor, *, depths: Sequence[int], seed: int) -> Order:
     """Fit |mean difference| ~ C L^-p; signed differences of shape ``(depth, path)``."""
-    return _fit(_checked(differences, depths), depths, np.abs, seed)
+    values = _checked(differences, depths)
+    unit = float(np.abs(values).max()) or 1.0
+    return _fit(values / unit, depths, np.abs, seed, unit)
 
 
 def _checked(values: ArrayLike | Tensor, depths: Sequence[int]) -> Array:
     _check_depths(depths)
-    try:
-        array = np.asarray(
-            values.detach().cpu() if isinstance(values, Tensor) else values, dtype=float
-        )
-    except (TypeError, ValueError) as error:
-        raise ShapeError(
-            f"path errors must be numbers of shape (depth, path): {error}. Stack one row a depth."
-        ) from error
+    array = checked_array(values, "path errors of shape (depth, path)")
     if array.ndim != 2 or array.shape[0] != len(depths) or len(depths) < 3 or array.shape[1] < 2:
         raise ShapeError(
             f"an order needs errors of shape (depth, path) on at least three depths and two "
@@ -106,11 +107,21 @@ def _check_depths(depths: Sequence[int]) -> None:
 
 
 def _fit(
-    values: Array, depths: Sequence[int], summary: Callable[[Array], Array], seed: int
+    values: Array,
+    depths: Sequence[int],
+    summary: Callable[[Array], Array],
+    seed: int,
+    unit: float,
 ) -> Order:
     logs: Array = np.log(np.asarray(depths, dtype=np.float64))
     centred = logs - logs.mean()
     errors = summary(values.mean(axis=1))
+    if (errors <= 0).all():
+        raise NonFiniteStateError(
+            f"the error is exactly zero at every depth, {tuple(depths)}, so there is no order: "
+            "the network equals its reference. Use inputs that it moves, and a coefficient other "
+            "than 0."
+        )
     if (errors <= 0).any():
         zero = [depth for depth, error in zip(depths, errors, strict=True) if error <= 0]
         raise NonFiniteStateError(
@@ -118,7 +129,7 @@ def _fit(
             "depth of the reference."
         )
     slope = -centred @ np.log(errors) / (centred @ centred)
-    constant = float(np.exp(np.log(errors).mean() + slope * logs.mean()))
+    constant = float(np.exp(np.log(errors).mean() + math.log(unit) + slope * logs.mean()))
     resampled = np.log(np.maximum(summary(_bootstrap_means(values, seed)), np.finfo(float).tiny))
     slopes = -resampled @ centred / (centred @ centred)
     low, high = np.percentile(slopes, [2.5, 97.5])

@@ -11,10 +11,12 @@ from limits.checks import check_count
 from limits.exceptions import LimitsError, NonFiniteStateError, ShapeError
 from limits.mean_field.scaling import Rule
 from limits.mean_field.weights import MeanFieldWeights
+from limits.scalars import plain_numbers
 
 __all__ = ["Descender", "MeanFieldDescent", "Response", "check_losses", "checked_steps"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class MeanFieldDescent:
     """What gradient descent did, to a finite network or to its limit.

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from limits.checks import check_choice, check_seed
+from limits.checks import check_choice, check_seed, checked_array
 from limits.exceptions import NonFiniteStateError, ShapeError
+from limits.scalars import plain_numbers
 
 __all__ = ["ErrorSplit", "ShapeFit", "fit_shape", "split_error"]
 
@@ -39,6 +40,7 @@ class ErrorSplit:
     n_paths: int
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class ShapeFit:
     """The fit error^2 = a^2 D / (L M) + b^2 / L^2, or the sum of the roots.
@@ -69,6 +71,7 @@ class ShapeFit:
         return f"a = {a}, b = {b}"
 
 
+@plain_numbers
 def split_error(
     outputs: ArrayLike | Tensor, reference: ArrayLike | Tensor, *, seed: int
 ) -> ErrorSplit:
@@ -100,12 +103,18 @@ def split_error(
     >>> round(split.fluctuation[0], 3), round(split.bias[0], 3)
     (1.155, 4.967)
     """
-    values = np.asarray(outputs, dtype=float)
-    exact = np.asarray(reference, dtype=float)
+    values = checked_array(outputs, "outputs")
+    exact = checked_array(reference, "the reference")
     if len(values) < 3 or values.shape[1:] != exact.shape:
         raise ShapeError(
             f"a split needs outputs (path, ...) of at least three repetitions and a reference "
             f"without the path axis, found {values.shape} and {exact.shape}."
+        )
+    bad = int((~np.isfinite(values)).sum() + (~np.isfinite(exact)).sum())
+    if bad:
+        raise NonFiniteStateError(
+            f"outputs and reference have {bad} NaN or infinite entries, so their difference has "
+            "no mean. Leave out repetitions that diverged."
         )
     errors = (values - exact).reshape(len(values), -1)
     gram = errors @ errors.T / errors.shape[1]
@@ -123,6 +132,7 @@ def split_error(
     return ErrorSplit(_interval(bias), _interval(fluctuation), len(values))
 
 
+@plain_numbers
 def fit_shape(
     path_errors: ArrayLike | Tensor,
     *,
@@ -168,7 +178,7 @@ def fit_shape(
     >>> print(fit)
     a = 0.300 [0.300, 0.300], b = 0.200 [0.200, 0.200]
     """
-    errors = np.asarray(path_errors, dtype=float)
+    errors = checked_array(path_errors, "path errors of shape (shape, path)")
     if errors.ndim != 2 or len(errors) < 3 or not len(depths) == len(hidden_widths) == len(errors):
         raise ShapeError(
             f"a fit needs errors (shape, path) of at least three shapes, found {errors.shape} "

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from limits.checks import check_count, check_finite
+from limits.checks import check_count, check_finite, check_real
 from limits.exceptions import DTypeError, LimitsError, ShapeError
 from limits.mean_field.weights import Embeddings, MeanFieldWeights
 
@@ -12,12 +12,16 @@ __all__ = ["as_batch", "check_embeddings", "check_pairs"]
 def as_batch(x: Tensor, weights: MeanFieldWeights, length: int, name: str) -> Tensor:
     """Return `x` as ``(path, input, length)``, expanded over repetitions where they share it."""
     n_paths = weights.n_paths
+    if isinstance(x, Tensor):
+        check_real(x, name)
     if not isinstance(x, Tensor) or x.ndim not in (2, 3) or x.shape[-1] != length:
         found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
         raise ShapeError(
             f"{name} must have shape (input, {length}) or ({n_paths}, input, {length}), found "
             f"{found}. Transpose data whose samples are columns."
         )
+    if x.shape[-2] == 0:
+        raise ShapeError(f"{name} has no inputs, shape {tuple(x.shape)}. Pass at least one.")
     if x.ndim == 3 and len(x) != n_paths:
         raise ShapeError(
             f"{name} has {len(x)} repetitions, the weights have {n_paths}. Pass {n_paths}, or "

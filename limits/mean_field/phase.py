@@ -8,10 +8,12 @@ import torch
 from torch import Tensor
 
 from limits._typing import Regime
-from limits.checks import check_count
+from limits.checks import check_count, check_real
 from limits.estimates import Estimate
-from limits.exceptions import LimitsError
+from limits.exceptions import LimitsError, ShapeError
+from limits.mean_field.inputs import as_batch, check_pairs
 from limits.mean_field.resnet import MeanFieldResNet
+from limits.scalars import plain_numbers
 
 __all__ = ["PhaseName", "TrainingPhase", "phase_of", "training_phase"]
 
@@ -62,6 +64,7 @@ class TrainingPhase:
         return _REGIMES[self.phase]
 
 
+@plain_numbers
 def phase_of(
     feature_movement: float, weight_movement: float, output_fluctuation: float
 ) -> PhaseName:
@@ -82,6 +85,8 @@ def phase_of(
     return "vanishing" if weight_movement >= 2 * _MOVES_FROM else "lazy"
 
 
+@plain_numbers
+@torch.no_grad()
 def training_phase(
     net: MeanFieldResNet, inputs: Tensor, targets: Tensor, *, n_paths: int, seed: int
 ) -> TrainingPhase:
@@ -142,7 +147,18 @@ def training_phase(
             f'alpha={net.scaling.alpha:g}, convention="initialisation"), which draws the same '
             "functions."
         )
+    for tensor, name in ((inputs, "inputs"), (targets, "targets")):
+        if not isinstance(tensor, Tensor):
+            raise ShapeError(
+                f"{name} must be a tensor, found {type(tensor).__name__}. Use "
+                f"torch.as_tensor({name}, dtype=torch.float64)."
+            )
+        check_real(tensor, name)
     weights = net.sample(n_paths=n_paths, seed=seed, dtype=inputs.dtype)
+    check_pairs(
+        as_batch(inputs, weights, net.features or weights.width, "inputs"),
+        as_batch(targets, weights, net.outputs or weights.width, "targets"),
+    )
     out = net(inputs, weights)
     start, end = out.values[0], out.terminal
     gradient = net.read(end, weights) - targets

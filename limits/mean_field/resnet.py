@@ -23,11 +23,13 @@ from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import Embeddings, MeanFieldWeights, draw_embeddings, draw_neurons
 from limits.parallel import map_chunks
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 from limits.trajectory import Trajectory, norms_of
 
 __all__ = ["MeanFieldResNet"]
 
 
+@plain_numbers
 class MeanFieldResNet:
     """h^l = h^(l-1) + alpha/(L M) sum_j v_j s(u_j.h^(l-1) / D): depth L, hidden width M.
 
@@ -217,6 +219,7 @@ class MeanFieldResNet:
         states = torch.stack(values[::-1])
         return Trajectory(out.times, states, weights.tag, norms_of(states), out.stats)
 
+    @torch.no_grad()
     def descend(
         self,
         x: Tensor,

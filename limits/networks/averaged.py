@@ -11,12 +11,14 @@ from limits.activations import ACTIVATIONS, Activation
 from limits.gaussian import density, distribution, trapezoid
 from limits.networks.blocks import check_inner
 from limits.paths import Increment
+from limits.scalars import plain_numbers
 
 __all__ = ["AveragedInner"]
 
 _REACH, _NODES = 9.0, 721
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class AveragedInner:
     """gbar(h) = E s(W h + b) = m(|h| / sqrt(d)) (1, ..., 1), m(r) = E s(r Z + b), Z normal.

@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from typing import Protocol, TypeGuard, get_args, runtime_checkable
 
 import torch
+from torch import Tensor
 
 from limits._typing import BlockName, State
 from limits.activations import ACTIVATIONS, Activation
 from limits.checks import is_number
-from limits.exceptions import LimitsError
+from limits.exceptions import LimitsError, ShapeError
 from limits.paths import Increment
+from limits.scalars import plain_numbers
 
 __all__ = [
     "Block",
+    "Guarded",
     "Inner",
     "Outer",
     "PostRelu",
+    "block_label",
     "check_inner",
     "gated",
     "make_block",
@@ -87,6 +91,7 @@ class Outer:
         return self.activation.derivative(h) * p
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Inner:
     """res-2: g(h) = s(W h + b) with a constant bias b; res-3 is relu without a bias.
@@ -158,6 +163,64 @@ class PostRelu:
         return p
 
 
+@dataclass(frozen=True)
+class Guarded:
+    """A user's block on copies of its arguments, so that it may act in place; answers checked.
+
+    Parameters
+    ----------
+    block : Block
+        What computes g.
+    has_inner, homogeneous : bool
+        As the block says.
+    """
+
+    block: Block
+    has_inner: bool
+    homogeneous: bool
+
+    def field(self, h: State, inner: Increment | None) -> State:
+        """Return g(h)."""
+        return self._checked(self.block.field(h.clone(), inner), h, "field")
+
+    def pushed(self, h: State, q: State, inner: Increment | None) -> State:
+        """Return Dg(h) q."""
+        return self._checked(self.block.pushed(h.clone(), q.clone(), inner), h, "pushed")
+
+    def pulled(self, h: State, p: State, inner: Increment | None) -> State:
+        """Return Dg(h)^T p."""
+        return self._checked(self.block.pulled(h.clone(), p.clone(), inner), h, "pulled")
+
+    def _checked(self, value: object, h: State, method: str) -> State:
+        if not isinstance(value, Tensor) or value.shape != h.shape or value.dtype != h.dtype:
+            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            dtype = getattr(value, "dtype", "")
+            raise ShapeError(
+                f"{type(self.block).__name__}.{method} must return {h.dtype} {tuple(h.shape)} "
+                f"like the states, found {dtype} {shape}. Act on the last axis only."
+            )
+        return value
+
+
+_OWN = (Outer, Inner, PostRelu, Guarded)
+
+
+def block_label(block: "str | Block") -> str:
+    """Return the name of a block, or of its class: the same in every process.
+
+    Examples
+    --------
+    >>> from limits.activations import as_activation
+    >>> block_label("res-1"), block_label(Inner(as_activation("tanh"), bias=0.5))
+    ('res-1', 'Inner(tanh, bias=0.5)')
+    """
+    if isinstance(block, str):
+        return block
+    if isinstance(block, Inner):
+        return f"Inner({block.activation.name}, bias={block.bias:g})"
+    return type(block.block if isinstance(block, Guarded) else block).__name__
+
+
 def reflects(block: Block) -> TypeGuard[PostRelu]:
     """Say whether the block keeps states in the orthant of non-negative entries."""
     return isinstance(block, PostRelu)
@@ -203,7 +266,9 @@ def make_block(block: "str | Block", activation: Activation) -> Block:
                 f"and pulled, found {type(block).__name__}. Use one of "
                 f"{', '.join(get_args(BlockName))}."
             )
-        return block
+        return (
+            block if isinstance(block, _OWN) else Guarded(block, block.has_inner, block.homogeneous)
+        )
     if block == "res-1":
         return Outer(activation)
     if block == "res-2":

@@ -9,12 +9,14 @@ from limits.checks import check_choice, check_count, check_dtype, check_finite
 from limits.exceptions import ShapeError
 from limits.modes import keeps_dtypes
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["embed", "readout"]
 
 InputActivation = Literal["identity", "relu"]
 
 
+@plain_numbers
 @keeps_dtypes
 def embed(
     inputs: Tensor,
@@ -80,6 +82,7 @@ def embed(
     return torch.relu(h0 * 2**0.5) if activation == "relu" else h0
 
 
+@plain_numbers
 def readout(*, width: int, outputs: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
     """Return the frozen output layer B of y = B h_L, with N(0, 1 / outputs) entries.
 

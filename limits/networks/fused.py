@@ -174,7 +174,9 @@ class Fused:
         return self._rung(stepper, depth, 1 if keep == "all" else depth, period)
 
     def _rung(self, stepper: Stepper, depth: int, stride: int, period: int) -> Rung:
-        factor = torch.as_tensor(stepper.factor, dtype=torch.float64).detach().flatten()
+        factor = (
+            torch.as_tensor(stepper.factor, dtype=torch.float64, device="cpu").detach().flatten()
+        )
         return Rung(
             depth=depth,
             factor=self.scale * factor.expand(stepper.h.shape[1]),

@@ -61,7 +61,7 @@ def _where(stepper: Stepper, sample: WeightSample, first: int, count: int) -> st
 
 
 def _regime_note(beta: float | Tensor, sample: WeightSample) -> str:
-    betas = torch.as_tensor(beta, dtype=torch.float64)
+    betas = torch.as_tensor(beta, dtype=torch.float64, device="cpu")
     low, critical = float(betas.min()), sample.path.critical_beta
     if betas.ndim:
         return f"smallest beta={low:g}, critical {critical:g}"

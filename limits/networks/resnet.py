@@ -23,12 +23,14 @@ from limits.networks.propagate import (
 )
 from limits.networks.states import as_states, check_same_draw, check_sample
 from limits.paths import WeightPath, WeightSample
+from limits.scalars import plain_numbers
 from limits.scaling import residual_scale
 from limits.trajectory import Trajectory
 
 __all__ = ["ResNet"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class ResNet:
     """A residual network h_{k+1} = h_k + c L^-beta V_k g(h_k), k = 0 ... L - 1.
@@ -89,6 +91,9 @@ class ResNet:
         make_block(self.block, as_activation(self.activation))
         check_coefficient(self.coefficient)
         check_beta(self.beta)
+        if isinstance(self.beta, Tensor):
+            # A copy, so that the network stays what it was when the tensor changes.
+            object.__setattr__(self, "beta", self.beta.clone())
 
     @property
     def vector_field(self) -> Block:
@@ -154,7 +159,7 @@ class ResNet:
         scale = self._scale(sample, h.shape[1])
         factor = scale * sample.depth**sample.path.index
         correction = scale**2 / (2 * sample.width) if self.corrected else None
-        growth = float(torch.as_tensor(scale).abs().max())
+        growth = float(torch.as_tensor(scale, dtype=torch.float64, device="cpu").abs().max())
         if isinstance(scale, Tensor):
             factor = _per_input(factor, h)
             correction = None if correction is None else _per_input(correction, h)

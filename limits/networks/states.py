@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.checks import check_finite
+from limits.checks import can_be_read, check_finite, check_real
 from limits.exceptions import CouplingError, DTypeError, ShapeError
 from limits.paths import WeightSample
 from limits.trajectory import Trajectory
@@ -49,6 +49,7 @@ def as_states(h0: Tensor, sample: Paths, *, name: str = "h0") -> State:
             f"{name} must be a torch.Tensor of shape (input, {sample.width}), found "
             f"{type(h0).__name__}. Use torch.as_tensor({name}, dtype={sample.dtype})."
         )
+    check_real(h0, name)
     shared = h0.ndim == 2 and h0.shape[1] == sample.width
     own = h0.ndim == 3 and (h0.shape[0], h0.shape[2]) == (sample.n_paths, sample.width)
     if not (shared or own) or h0.shape[-2] == 0:
@@ -58,10 +59,10 @@ def as_states(h0: Tensor, sample: Paths, *, name: str = "h0") -> State:
             f"{tuple(h0.shape)}. Use {name}[None] for a single input, or a path of that width."
         )
     if h0.dtype != sample.dtype or h0.device.type != sample.device.type:
+        other = f", or sample the path with dtype={h0.dtype}" if can_be_read(h0.dtype) else ""
         raise DTypeError(
             f"{name} is {h0.dtype} on {h0.device.type}, the weights are {sample.dtype} on "
-            f"{sample.device.type}. Use {name}.to(sample.device, sample.dtype), or sample the "
-            f"path with dtype={h0.dtype}."
+            f"{sample.device.type}. Use {name}.to(sample.device, sample.dtype){other}."
         )
     check_finite(h0, name)
     return h0.expand(sample.n_paths, -1, -1) if shared else h0

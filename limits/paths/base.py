@@ -13,6 +13,7 @@ from limits.paths.lazy.draw import LazyDraw
 from limits.paths.sample import WeightSample
 from limits.paths.sources import Source
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 from limits.scaling import critical_beta
 
 __all__ = ["Family", "WeightPath"]
@@ -20,6 +21,7 @@ __all__ = ["Family", "WeightPath"]
 Family = Literal["brownian", "iid", "smooth", "persistent", "antipersistent", "trained"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class WeightPath(ABC):
     """The law of a random matrix-valued function X of layer time t in [0, 1].

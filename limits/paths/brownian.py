@@ -5,10 +5,12 @@ from dataclasses import dataclass
 from limits.paths.base import Family, WeightPath
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["BrownianPath"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class BrownianPath(WeightPath):
     """I.i.d. Gaussian weights across layers, X = Brownian motion / sqrt(width).

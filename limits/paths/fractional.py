@@ -17,6 +17,7 @@ from limits.exceptions import LimitsError
 from limits.modes import kept
 from limits.paths.base import Family, WeightPath
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["FractionalPath", "noise_from_normals"]
 
@@ -24,6 +25,7 @@ _CPU = torch.device("cpu")
 _NORMALS_PER_GROUP, _PATHS_OF_A_GROUP = 2**15, 16
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class FractionalPath(WeightPath):
     """Fractional Gaussian noise across layers, X = fractional Brownian motion / sqrt(width).
@@ -123,7 +125,7 @@ def noise_from_normals(normals: Tensor, depth: int, hurst: float) -> Tensor:
     (1.0, 0.3195)
     """
     real, imaginary = _spectral_weights(depth, hurst)
-    spectrum = torch.empty(*normals.shape[:-1], depth + 1, 2, dtype=torch.float64)
+    spectrum = torch.empty(*normals.shape[:-1], depth + 1, 2, dtype=torch.float64, device="cpu")
     torch.mul(normals[..., : depth + 1], real, out=spectrum[..., 0])
     torch.mul(normals[..., depth + 1 :], imaginary, out=spectrum[..., 1:depth, 1])
     spectrum[..., 0, 1] = spectrum[..., depth, 1] = 0.0

@@ -11,6 +11,7 @@ from limits.checks import check_choice
 from limits.paths.base import Family, WeightPath
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["IIDPath"]
 
@@ -18,6 +19,7 @@ Law = Literal["uniform", "rademacher"]
 _HALF_WIDTH = math.sqrt(3)
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class IIDPath(WeightPath):
     """I.i.d. weights across layers from a symmetric law of variance 1 / width.

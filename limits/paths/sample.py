@@ -19,6 +19,7 @@ from limits.paths.lazy.draw import LazyDraw, LazySource
 from limits.paths.reading import Reading, coupled_layers
 from limits.paths.sources import Source
 from limits.paths.stacking import stacked_increments
+from limits.scalars import plain_numbers
 
 if TYPE_CHECKING:
     from limits.paths.base import WeightPath
@@ -34,6 +35,7 @@ _ENTRIES_OF_A_CALL = 200
 """Entries of a matrix that take as long as to begin its product."""
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False)
 class WeightSample:
     """Draws X(omega) of a weight path; make one with ``path.sample(...)``.
@@ -221,11 +223,9 @@ class WeightSample:
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
-        if self.lazy is None:
-            small = self.n_paths * (self.width**2 + _ENTRIES_OF_A_CALL) < _SMALL_DENSE_ENTRIES
-        else:
-            small = self.n_paths * self.width < _SMALL_LAZY_ENTRIES
-        return shares(self.chunks(), small=small)
+        entries = self.width**2 + _ENTRIES_OF_A_CALL if self.lazy is None else self.width
+        most = _SMALL_DENSE_ENTRIES if self.lazy is None else _SMALL_LAZY_ENTRIES
+        return shares(self.chunks(), small=self.n_paths * entries < most)
 
     def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.

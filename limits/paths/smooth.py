@@ -14,6 +14,7 @@ from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
 from limits.paths.spectra import Kernel, fourier_features
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["SmoothPath"]
 
@@ -21,6 +22,7 @@ _CPU = torch.device("cpu")
 _SLAB_LAYERS = 16
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class SmoothPath(WeightPath):
     """Smooth Gaussian weights V(t): every entry an independent stationary process / sqrt(width).
@@ -68,7 +70,7 @@ class SmoothPath(WeightPath):
         super().__post_init__()
         check_positive(self.length_scale, "length_scale", 0.1)
         check_choice(self.kernel, "kernel", Kernel)
-        self.features(torch.zeros(1, dtype=torch.float64))
+        self.features(torch.zeros(1, dtype=torch.float64, device="cpu"))
 
     @property
     def family(self) -> Family:
@@ -144,7 +146,7 @@ class SmoothSource:
     @property
     def n_features(self) -> int:
         """Terms of the Fourier sum."""
-        return self.path.features(torch.zeros(1, dtype=torch.float64)).shape[1]
+        return self.path.features(torch.zeros(1, dtype=torch.float64, device="cpu")).shape[1]
 
     def open(self, first_path: int, n_paths: int, device: torch.device = _CPU) -> "_FourierReader":
         """Return a reader of consecutive paths, on the CPU whatever the device."""
@@ -172,12 +174,16 @@ class _FourierReader:
         """Return d^(1/2) V(t)^T, shape ``(path, time, width, width)``, float64."""
         width = self.source.path.width
         features = self.source.path.features(times)
-        # One product a path: the bits of a path must not depend on its company.
-        values = torch.bmm(features.expand(self.n_paths, -1, -1), self.coefficients)
+        # One product a path, of two at least, which take the same road through the library: the
+        # bits of a path must not depend on its company.
+        chosen = self.coefficients
+        pair = chosen.expand(2, -1, -1) if len(chosen) == 1 else chosen
+        values = torch.bmm(features.expand(len(pair), -1, -1), pair)[: len(chosen)]
         return values.unflatten(2, (width, width))
 
     def slab(self, part: int) -> LayerMatrices:
         """Return the weights at consecutive nodes k / L."""
         start = part * self.source.slab_layers
         stop = min(start + self.source.slab_layers, self.source.depth)
-        return self.at(torch.arange(start, stop, dtype=torch.float64) / self.source.depth)
+        nodes = torch.arange(start, stop, dtype=torch.float64, device="cpu")
+        return self.at(nodes / self.source.depth)

@@ -74,9 +74,15 @@ class GridBrownian(BaseBrownian):
                 "a path known on a grid has increments only, no values of B or Levy areas. Use "
                 'torchsde.sdeint(..., method="euler").'
             )
+        start, stop = self._index(ta), self._index(tb)
+        if start > stop:
+            raise SolverError(
+                f"increments run forward in time, asked for the one from {float(ta):g} to "
+                f"{float(tb):g}. Swap the times and change the sign."
+            )
         self.steps += 1
         total = torch.zeros(self._shape, dtype=self._dtype, device=self._device)
-        for fine in range(self._index(ta), self._index(tb)):
+        for fine in range(start, stop):
             total += self._layer(fine)
         return total * self._scale
 
@@ -105,7 +111,7 @@ class GridBrownian(BaseBrownian):
 
     def _index(self, t: float | Tensor) -> int:
         position = float(t) * self._fine_per_unit
-        index = round(position)
+        index = round(position) if math.isfinite(position) else -1
         if abs(position - index) > _OFF_GRID or not 0 <= index <= self._drawn_depth:
             raise SolverError(
                 f"torchsde asked for the path at t={float(t):g}, which is {position:.3f} layers "

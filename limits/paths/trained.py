@@ -8,14 +8,16 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.checks import check_finite, checked_times, is_count, is_number
+from limits.checks import check_finite, check_real, checked_times, is_count, is_number
 from limits.exceptions import DepthMismatchError, LimitsError, ShapeError
 from limits.paths.base import Family, WeightPath
 from limits.paths.sample import WeightSample
+from limits.scalars import plain_numbers
 
 __all__ = ["TrainedPath"]
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False, init=False)
 class TrainedPath(WeightPath):
     """Given weights V_k, one path, read at a shallower depth by sampling every L / L'-th layer.
@@ -196,12 +198,16 @@ class TrainedSource:
         position = times.to(self.weights.device) * self.depth
         left = position.floor().long().clamp(0, self.depth - 1)
         right = (left + 1).clamp_max(self.depth - 1)
-        share = (position - left).clamp(0, 1).to(self.weights.dtype).reshape(-1, 1, 1)
-        values = torch.lerp(self.weights[left], self.weights[right], share)
+        share = (position - left).clamp(0, 1).reshape(-1, 1, 1)
+        # In double precision: in that of the weights a smooth path would have steps.
+        nodes = self.weights[left].double(), self.weights[right].double()
+        values = torch.lerp(nodes[0], nodes[1], share)
         return values.mT.unsqueeze(0)
 
 
 def _check_weights(weights: Tensor, name: str) -> None:
+    if isinstance(weights, Tensor):
+        check_real(weights, name)
     if (
         not isinstance(weights, Tensor)
         or weights.ndim != 3

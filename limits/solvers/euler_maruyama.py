@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep, State
+from limits.checks import check_steps
 from limits.equations import DepthLimit, Driver, NoiseSample
 from limits.equations.foreign import ForeignSDE
 from limits.equations.ode import DriftField
@@ -16,6 +17,7 @@ from limits.networks.log_scale import restored
 from limits.networks.propagate import Stepper, advance
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
+from limits.scalars import plain_numbers
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.law_form import ranges_on_noise, steps_on_noise
 from limits.solvers.preparation import constant, prepare
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["EulerMaruyama"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class EulerMaruyama:
     """Euler's scheme on the grid of the draw, H_{k+1} = H_k + c dX_k g(H_k).
@@ -60,6 +63,9 @@ class EulerMaruyama:
     """
 
     steps: int | None = None
+
+    def __post_init__(self) -> None:
+        check_steps(self.steps)
 
     def solve(
         self,

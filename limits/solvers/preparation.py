@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep, State
-from limits.checks import check_beta_length, check_choice, is_count
+from limits.checks import check_beta_length, check_choice
 from limits.equations import DepthLimit, Driver
 from limits.equations.isotropic import isotropic_of
 from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
@@ -42,10 +42,6 @@ def prepare(
         _check_joint_law(states, limit)
     if steps is None:
         return states, driver
-    if not is_count(steps):
-        raise DepthMismatchError(
-            f"steps must be a positive integer that divides {driver.drawn_depth}, found {steps!r}."
-        )
     if driver.drawn_depth % steps:
         raise DepthMismatchError(
             f"cannot take {steps} steps on a path drawn with {driver.drawn_depth}, because "
@@ -57,7 +53,8 @@ def prepare(
 def constant(states: State, driver: Driver, keep: Keep) -> Trajectory:
     """Return the solution of the identity limit: the input, at every time."""
     n_states = driver.depth + 1 if keep == "all" else 2
-    return Trajectory.of(driver, states.expand(n_states, *states.shape))
+    # A copy: the solution does not change when its input does.
+    return Trajectory.of(driver, states.repeat(n_states, 1, 1, 1))
 
 
 def _check_joint_law(states: State, limit: DepthLimit) -> None:

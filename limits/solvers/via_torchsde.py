@@ -1,22 +1,25 @@
 """torchsde on the very same noise, with its steps counted."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from limits._typing import Keep
+from limits.checks import check_steps
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import SolverError
 from limits.modes import keeps_dtypes
 from limits.paths import WeightSample
+from limits.scalars import plain_numbers
 from limits.solvers.preparation import constant, prepare, unpacked
 from limits.trajectory import Trajectory
 
 __all__ = ["TorchSDE"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class TorchSDE:
     """Solve an SDE limit by ``torchsde.sdeint`` on the increments of the draw.
@@ -41,6 +44,7 @@ class TorchSDE:
     steps: int | None = None
 
     def __post_init__(self) -> None:
+        check_steps(self.steps)
         if self.method != "euler":
             raise SolverError(
                 f"torchsde method {self.method!r} does not apply: matrix-driven and isotropic "
@@ -79,7 +83,7 @@ class TorchSDE:
         solution: object = torchsde.sdeint(
             limit.as_torchsde(driver, unit="layer"),
             limit.pack(states, driver.n_paths),
-            torch.tensor(nodes, dtype=torch.float64),
+            torch.tensor(nodes, dtype=torch.float64, device="cpu"),
             bm=noise,
             dt=1.0,
             method=self.method,
@@ -89,5 +93,5 @@ class TorchSDE:
                 f"torchsde took {noise.steps} steps where {driver.depth} were asked for. Use a "
                 "power of two, or report the version of torchsde."
             )
-        values = unpacked(limit, torch.as_tensor(solution), keep)
+        values = unpacked(limit, cast("Tensor", solution), keep)
         return Trajectory.of(driver, values, steps=noise.steps)

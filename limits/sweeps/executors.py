@@ -8,6 +8,7 @@ from time import monotonic
 from typing import Any
 
 from limits.exceptions import ExperimentError
+from limits.scalars import plain_numbers
 from limits.sweeps.processes import ProcessWorkers
 from limits.sweeps.scheduling import Submitter
 
@@ -18,6 +19,7 @@ _SECONDS_WITHOUT_SCHEDULER = 15
 
 
 @contextmanager
+@plain_numbers
 def executor_for(*, workers: int | None = None, dask: str | None = None) -> Iterator[Any]:
     """Give an executor for `limits.sweeps.run`, and end it afterwards.
 

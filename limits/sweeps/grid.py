@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from limits.exceptions import ExperimentError
+import numpy as np
 
-__all__ = ["Coordinate", "Task", "tasks"]
+from limits.exceptions import ExperimentError
+from limits.scalars import plain, plain_numbers
+
+__all__ = ["Coordinate", "Task", "plain_axes", "tasks"]
 
 Coordinate = str | int | float
 """What an axis may hold: values that a file stores and a seed can be derived from."""
@@ -33,6 +36,10 @@ class Task:
 
     coordinates: Mapping[str, Coordinate]
     seed: int
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # A read-only mapping does not travel to another process; what it shows does.
+        return _restored, (dict(self.coordinates), self.seed)
 
     @property
     def label(self) -> str:
@@ -57,6 +64,7 @@ class Task:
         return hashlib.sha256(_canonical(self.coordinates, self.seed)).hexdigest()[:20]
 
 
+@plain_numbers
 def tasks(axes: Mapping[str, Sequence[Coordinate]], seed: int) -> tuple[Task, ...]:
     """Return every combination of the axes' values, the last axis varying fastest.
 
@@ -95,12 +103,25 @@ def tasks(axes: Mapping[str, Sequence[Coordinate]], seed: int) -> tuple[Task, ..
             f"the seed of a sweep must be an integer from 0 to 2^{_SEED_BITS} - 1, found {seed!r}. "
             "Pass for example seed=0."
         )
+    axes = plain_axes(axes)
     for name, values in axes.items():
         _check_axis(name, values)
     return tuple(
         _task(dict(zip(axes, values, strict=True)), seed)
         for values in itertools.product(*axes.values())
     )
+
+
+def plain_axes(axes: Mapping[str, Sequence[Coordinate]]) -> dict[str, Sequence[Coordinate]]:
+    """Return axes whose values are Python's numbers, where numpy's or an array were given."""
+    return {
+        name: values.tolist() if isinstance(values, np.ndarray) else plain(values)
+        for name, values in axes.items()
+    }
+
+
+def _restored(coordinates: dict[str, Coordinate], seed: int) -> Task:
+    return Task(MappingProxyType(coordinates), seed)
 
 
 def _task(coordinates: dict[str, Coordinate], seed: int) -> Task:

@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, cast
 
 from limits.exceptions import ExperimentError
+from limits.scalars import plain_numbers
 from limits.sweeps.work import reporting
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class ReportingFuture(Future[Any]):
     progress: tuple[float, float, str] | None = None
 
 
+@plain_numbers
 class ProcessWorkers(Executor):
     """Processes that each serve one call at a time.
 

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limits.exceptions import ExperimentError
+from limits.scalars import plain_numbers
 from limits.sweeps.executors import submitter
 from limits.sweeps.experiment import Experiment, experiment_name
 from limits.sweeps.folder import RunFolder
-from limits.sweeps.grid import Coordinate, Task, tasks
+from limits.sweeps.grid import Coordinate, Task, plain_axes, tasks
 from limits.sweeps.joining import join
 from limits.sweeps.manifest import EarlierRun, check_same_question, manifest_of
 from limits.sweeps.provenance import config_as_json
@@ -34,6 +35,7 @@ _RECORDED = (
 _NAMED_FAILURES = 5
 
 
+@plain_numbers
 def run(
     experiment: Experiment,
     config: object,
@@ -93,7 +95,7 @@ def run(
     """
     config_as_json(config)
     executor = None if executor is None else submitter(executor)
-    axes = experiment.axes(config)
+    axes = plain_axes(experiment.axes(config))
     grid = tasks(axes, seed)
     manifest = manifest_of(experiment, config, seed=seed, axes=axes)
     if folder is None:

@@ -20,7 +20,7 @@ def epoch_order(n_inputs: int, *, seed: int, epoch: int, path: int = 0) -> Tenso
     [0, 1, 2, 3]
     """
     generator = Stream(seed, "training/order").generator(epoch, path)
-    return torch.randperm(n_inputs, generator=generator)
+    return torch.randperm(n_inputs, generator=generator, device="cpu")
 
 
 class Batches:
@@ -31,7 +31,9 @@ class Batches:
     ) -> None:
         self._inputs, self._classes = data.train_inputs.to(dtype), data.train_classes.long()
         self._seeds = sorted(set(seeds))
-        self._rows = torch.tensor([self._seeds.index(seed) for seed in seeds])
+        self._rows = torch.tensor(
+            [self._seeds.index(seed) for seed in seeds], dtype=torch.int64, device="cpu"
+        )
         self._batch = batch
 
     def keep(self, chosen: Tensor) -> None:

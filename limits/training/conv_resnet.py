@@ -11,6 +11,7 @@ from torch import Tensor
 from limits.checks import check_choice, check_count
 from limits.exceptions import LimitsError, ShapeError
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["ConvResNet", "Normalisation"]
 
@@ -18,6 +19,7 @@ Normalisation = Literal["batch", "none"]
 _KERNEL = 3
 
 
+@plain_numbers
 class ConvResNet(torch.nn.Module):
     """Stages of blocks h <- relu(S h + tau F(h)) between a convolution and a linear classifier.
 
@@ -98,12 +100,13 @@ class ConvResNet(torch.nn.Module):
         check_count(n_classes, "n_classes")
         self.image, self.pooled, self.depth = image, pooled, sum(blocks)
         normalised = normalisation == "batch"
+        factor = torch.tensor(float(tau), dtype=torch.float32, device="cpu")
         if normalised:
-            self.register_buffer("tau", torch.tensor(float(tau)))
+            self.register_buffer("tau", factor)
         else:
-            self.tau = torch.nn.Parameter(torch.tensor(float(tau)))
+            self.tau = torch.nn.Parameter(factor)
         self.stem = _convolution(image[0], channels[0])
-        self.stem_norm = torch.nn.BatchNorm2d(channels[0]) if normalised else _Shift()
+        self.stem_norm = _norm(channels[0]) if normalised else _Shift()
         widths = [channels[0], *channels]
         self.blocks = torch.nn.ModuleList(
             _Block(
@@ -117,7 +120,9 @@ class ConvResNet(torch.nn.Module):
         )
         shrunk = 2 ** (len(blocks) - 1)
         pixels = 1 if pooled else math.ceil(image[1] / shrunk) * math.ceil(image[2] / shrunk)
-        self.classifier = torch.nn.Linear(channels[-1] * pixels, n_classes)
+        self.classifier = torch.nn.Linear(
+            channels[-1] * pixels, n_classes, dtype=torch.float32, device="cpu"
+        )
         _initialise(self, seed)
 
     @classmethod
@@ -189,7 +194,7 @@ class _Shift(torch.nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.bias = torch.nn.Parameter(torch.zeros(()))
+        self.bias = torch.nn.Parameter(torch.zeros((), dtype=torch.float32, device="cpu"))
 
     def forward(self, h: Tensor) -> Tensor:
         return h + self.bias
@@ -204,9 +209,8 @@ class _Block(torch.nn.Module):
         first = _convolution(entering, leaving, stride)
         second = _convolution(leaving, leaving)
         relu = torch.nn.ReLU(inplace=True)
-        norm = torch.nn.BatchNorm2d
         if normalised:
-            parts = (first, norm(leaving), relu, second, norm(leaving))
+            parts = (first, _norm(leaving), relu, second, _norm(leaving))
         else:
             parts = (_Shift(), first, _Shift(), relu, _Shift(), second)
         self.branch = torch.nn.Sequential(*parts)
@@ -223,8 +227,13 @@ class _Block(torch.nn.Module):
 
 def _convolution(entering: int, leaving: int, stride: int = 1) -> torch.nn.Conv2d:
     return torch.nn.Conv2d(
-        entering, leaving, _KERNEL, stride=stride, padding=_KERNEL // 2, bias=False
-    )
+        entering, leaving, _KERNEL, stride=stride, padding=_KERNEL // 2, bias=False,
+        dtype=torch.float32, device="cpu",
+    )  # fmt: skip
+
+
+def _norm(channels: int) -> torch.nn.BatchNorm2d:
+    return torch.nn.BatchNorm2d(channels, dtype=torch.float32, device="cpu")
 
 
 @torch.no_grad()

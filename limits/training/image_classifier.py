@@ -12,6 +12,7 @@ from limits.data import LabelledData
 from limits.exceptions import LimitsError
 from limits.parallel import Ticker
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 from limits.training.batches import epoch_order
 
 __all__ = ["Recipe", "TrainedClassifier", "train_classifier"]
@@ -19,6 +20,7 @@ __all__ = ["Recipe", "TrainedClassifier", "train_classifier"]
 _TEST_BATCH = 500
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Recipe:
     """How to train: the settings of He et al. for CIFAR-10 unless told otherwise.
@@ -96,6 +98,7 @@ class TrainedClassifier:
     diverged_at: int | None
 
 
+@plain_numbers
 def train_classifier(
     model: torch.nn.Module,
     data: LabelledData,
@@ -156,8 +159,8 @@ def train_classifier(
     )  # fmt: skip
     batches = math.ceil(len(inputs) / recipe.batch)
     ticker = Ticker(recipe.epochs * batches, "training", progress)
-    losses = torch.full((recipe.epochs, batches), float("nan"), dtype=torch.float64)
-    errors = torch.full((recipe.epochs,), float("nan"), dtype=torch.float64)
+    losses = torch.full((recipe.epochs, batches), float("nan"), dtype=torch.float64, device="cpu")
+    errors = torch.full((recipe.epochs,), float("nan"), dtype=torch.float64, device="cpu")
     for epoch in range(recipe.epochs):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
@@ -186,9 +189,11 @@ class Augmentation:
         self._crop, self._image = recipe.crop, image
         generator = Stream(seed, "training/augmentation").generator(epoch)
         reach = 2 * recipe.crop + 1
-        self._down = torch.randint(reach, (count, 1, 1, 1), generator=generator)
-        self._right = torch.randint(reach, (count, 1, 1, 1), generator=generator)
-        mirrored = torch.rand(count, 1, 1, 1, generator=generator) < 0.5
+        self._down = torch.randint(reach, (count, 1, 1, 1), generator=generator, device="cpu")
+        self._right = torch.randint(reach, (count, 1, 1, 1), generator=generator, device="cpu")
+        mirrored = (
+            torch.rand(count, 1, 1, 1, generator=generator, dtype=torch.float32, device="cpu") < 0.5
+        )
         self._mirrored = mirrored & recipe.flip
 
     def __call__(self, inputs: Tensor, rows: Tensor) -> Tensor:
@@ -197,8 +202,8 @@ class Augmentation:
         framed = torch.nn.functional.pad(
             inputs[rows].view(-1, channels, height, width), (self._crop,) * 4
         )
-        down = torch.arange(height).view(-1, 1) + self._down[rows]
-        right = torch.arange(width) + self._right[rows]
+        down = torch.arange(height, device="cpu").view(-1, 1) + self._down[rows]
+        right = torch.arange(width, device="cpu") + self._right[rows]
         cropped = framed.gather(2, down.expand(-1, channels, -1, framed.shape[3]))
         cropped = cropped.gather(3, right.expand(-1, channels, height, -1))
         return torch.where(self._mirrored[rows], cropped.flip(3), cropped).flatten(1)

@@ -12,11 +12,13 @@ from limits.checks import check_beta, check_choice, check_coefficient, check_cou
 from limits.exceptions import ShapeError
 from limits.paths import TrainedPath, WeightPath
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 from limits.scaling import residual_scale
 
 __all__ = ["ResNetModule", "initial_layers", "uniform_matrix"]
 
 
+@plain_numbers
 class ResNetModule(torch.nn.Module):
     """The network B h_L of h_0 = A x, h_{k+1} = h_k + c L^-beta V_k g(h_k), to be trained.
 

@@ -271,3 +271,21 @@ def test_an_estimate_keeps_its_sign_out_of_the_value_and_says_its_interval() -> 
     below = limits.weak_error(at_the_end(ZERO), at_the_end(A), functional=first_entry)
     assert below.value == 4.0
     assert below.interval == pytest.approx((4 - 1.96, 4 + 1.96))
+
+
+def test_functional_that_acts_in_place_changes_no_trajectory():
+    sample = limits.BrownianPath(2).sample(depth=4, n_paths=8, seed=0)
+    out = limits.ResNet("tanh")(torch.ones(1, 2, dtype=torch.float64), sample)
+    before = out.values.clone()
+    found = limits.weak_error(out, 0.0, functional=lambda h: h.abs_().mul_(2)[..., 0])
+    assert torch.equal(out.values, before)
+    assert found == limits.weak_error(out, 0.0, functional=lambda h: 2 * h.abs()[..., 0])
+
+
+def test_advice_about_dtypes_is_taken_by_the_next_call():
+    sample = limits.BrownianPath(2).sample(depth=4, n_paths=8, seed=0)
+    for dtype in (torch.float16, torch.bfloat16, torch.int64):
+        h0 = torch.ones(1, 2).to(dtype)
+        with pytest.raises(limits.DTypeError, match=r"sample\.dtype\)\.$"):
+            limits.ResNet("tanh")(h0, sample)
+        limits.ResNet("tanh")(h0.to(sample.device, sample.dtype), sample)

@@ -214,3 +214,32 @@ def test_the_verdict_of_an_order_needs_a_narrow_interval_near_the_theory() -> No
     assert not order(0.45, 0.55).agrees_with(0.5)
     assert order(0.45, 0.55).agrees_with(0.5, widest=0.2)
     assert not order(0.51, 0.52).agrees_with(0.5, margin=0.0)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-160, 1e160, 1e200])
+def test_order_of_errors_of_any_size_is_the_usual_one(size):
+    errors = np.outer([4.0, 2.0, 1.0], np.linspace(1, 2, 10))
+    for p in (1, 2):
+        usual = limits.fit_order(errors, depths=(4, 8, 16), p=p, seed=0)
+        found = limits.fit_order(size * errors, depths=(4, 8, 16), p=p, seed=0)
+        assert found.value == pytest.approx(usual.value, rel=1e-12)
+        assert found.constant == pytest.approx(size * usual.constant, rel=1e-9)
+        estimate = limits.Estimate.of_power_mean(size * errors[0], p)
+        assert estimate.value == pytest.approx(
+            size * limits.Estimate.of_power_mean(errors[0], p).value, rel=1e-12
+        )
+
+
+def test_errors_of_any_dtype_and_with_gradients_are_numbers():
+    errors = torch.tensor([[4.0, 4.0], [2.0, 2.0], [1.0, 1.0]], requires_grad=True)
+    for each in (errors, errors.bfloat16(), errors.half()):
+        assert limits.fit_order(each, depths=(4, 8, 16), seed=0).value == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("net", [limits.ResNet("tanh", coefficient=0.0), limits.ResNet("tanh")])
+def test_network_that_equals_its_reference_is_told_so(net):
+    h0 = torch.zeros(1, 2, dtype=torch.float64)
+    with pytest.raises(limits.NonFiniteStateError, match=r"zero at every depth.*that it moves"):
+        limits.convergence_study(
+            net, limits.BrownianPath(2), h0=h0, depths=(4, 8, 16), n_paths=8, seed=0
+        )

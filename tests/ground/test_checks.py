@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,8 @@ from limits.checks import (
     check_counts,
     check_finite,
     check_progress,
+    check_real,
+    checked_array,
     is_count,
     is_number,
 )
@@ -48,7 +51,7 @@ def test_progress_is_silence_or_callable() -> None:
         check_progress("bar")
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.complex64])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_entries_that_are_not_finite_are_counted(dtype: torch.dtype) -> None:
     values = torch.tensor([1, math.nan, math.inf, -math.inf, 2], dtype=dtype)
     with pytest.raises(limits.NonFiniteStateError, match=r"x has 3 NaN or .* out of 5. Clean the"):
@@ -56,3 +59,69 @@ def test_entries_that_are_not_finite_are_counted(dtype: torch.dtype) -> None:
     with pytest.raises(limits.NonFiniteStateError, match=r"out of 5\. Sleep on it\."):
         check_finite(values, "x", "Sleep on it.")
     check_finite(values[::4], "x")
+
+
+UNREADABLE = {
+    "complex": torch.ones(2, 2, dtype=torch.complex64),
+    "sparse": torch.ones(2, 2).to_sparse(),
+    "meta device": torch.ones(2, 2, device="meta"),
+    "float8": torch.ones(2, 2).to(torch.float8_e4m3fn),
+    "nested": torch.nested.nested_tensor([torch.ones(1), torch.ones(2)], layout=torch.jagged),
+}
+
+
+@pytest.mark.parametrize("found", UNREADABLE)
+def test_tensors_that_cannot_be_read_entry_by_entry_are_refused(found: str) -> None:
+    with pytest.raises(limits.DTypeError, match=f"x must be a dense tensor of real.*{found}"):
+        check_real(UNREADABLE[found], "x")
+    with pytest.raises(limits.DTypeError, match=found):
+        check_finite(UNREADABLE[found], "x")
+
+
+ENTRANCES = {
+    "network": lambda h: limits.ResNet("tanh")(h, SAMPLE),
+    "tangent": lambda h: limits.ResNet("tanh").tangent(H0, h, SAMPLE),
+    "solver": lambda h: limits.EulerMaruyama().solve(LIMIT, h, SAMPLE),
+    "study": lambda h: limits.convergence_study(
+        limits.ResNet("tanh"), PATH, depths=(2, 4, 8), n_paths=2, seed=0, h0=h
+    ),
+    "expectation": lambda h: limits.infinite_depth_expectation(
+        limits.ResNet("tanh"), PATH, lambda s: s[..., 0], h0=h, tolerance=0.1, seed=0
+    ),
+    "embedding": lambda h: limits.embed(h, width=2, seed=0),
+    "trained weights": lambda h: limits.TrainedPath(h.expand(2, 2, 2), index=1.0),
+    "exponent": lambda h: limits.ResNet("tanh", beta=h),
+    "functional": lambda h: limits.weak_error(
+        limits.ResNet("tanh")(H0, SAMPLE), 0.0, functional=lambda s: s[..., 0] * h[0, 0]
+    ),
+}
+PATH = limits.BrownianPath(2)
+SAMPLE = PATH.sample(depth=4, n_paths=2, seed=0)
+LIMIT = limits.depth_limit(limits.ResNet("tanh"), PATH)
+H0 = torch.ones(1, 2, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", ENTRANCES)
+def test_complex_numbers_are_refused_at_every_entrance(name: str) -> None:
+    with pytest.raises(limits.DTypeError, match=r"real numbers, found complex.*imaginary part"):
+        ENTRANCES[name](H0 * 1j)
+
+
+@pytest.mark.parametrize("values", [torch.ones(2) * 1j, np.ones(2) * 1j, [1j, 2.0]])
+def test_complex_arrays_are_refused_not_cut(values: object) -> None:
+    with pytest.raises(limits.DTypeError, match=r"x must be real numbers|x must be a dense"):
+        checked_array(values, "x")
+    with pytest.raises(limits.DTypeError, match="complex"):
+        limits.Estimate.of_power_mean(values, 2)
+
+
+def test_arrays_come_from_whatever_holds_numbers() -> None:
+    expected = np.array([1.0, 2.0])
+    half = torch.tensor([1.0, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    for values in ([1, 2], (1.0, 2), expected.astype(np.float16), half):
+        found = checked_array(values, "x")
+        assert found.dtype == np.float64
+        assert (found == expected).all()
+    for values in (["a"], [[1.0], [1.0, 2.0]], None):
+        with pytest.raises(limits.ShapeError, match="x must be numbers"):
+            checked_array(values, "x")

@@ -205,3 +205,14 @@ def test_times_that_are_no_numbers_are_refused_with_a_remedy(time):
     sample = limits.SmoothPath(2).sample(depth=4, n_paths=4, seed=0)
     with pytest.raises(limits.LimitsError):
         sample.weights_at(time)
+
+
+@pytest.mark.parametrize("width", [1, 2, 3])
+def test_a_path_does_not_depend_on_how_many_are_drawn(width):
+    path = limits.SmoothPath(width)
+    whole = path.sample(depth=24, n_paths=40, seed=0)
+    times = torch.linspace(0, 1, 5, dtype=torch.float64)
+    for n in (1, 2, 3, 17):
+        part = path.sample(depth=24, n_paths=n, seed=0)
+        assert torch.equal(part.increments, whole.increments[:, :n])
+        assert torch.equal(part.weights_at(times), whole.weights_at(times)[:, :n])

@@ -203,3 +203,13 @@ def test_index_is_required_and_lies_in_zero_to_one() -> None:
     for index in (0, 1.5, -1.0, True, "1", float("nan")):
         with pytest.raises(limits.LimitsError, match=r"\(0, 1\].*Use 1\.0"):
             limits.TrainedPath(weights(), index=index)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+def test_weights_of_low_precision_are_interpolated_in_double_precision(dtype):
+    t = torch.arange(16, dtype=torch.float64)[:, None, None] / 16
+    given = (torch.sin(6 * t) * torch.eye(3, dtype=torch.float64)).to(dtype)
+    times = torch.linspace(0, 1, 33, dtype=torch.float64)
+    low, double = (limits.TrainedPath(each, index=1.0) for each in (given, given.double()))
+    assert torch.equal(low.sample().weights_at(times), double.sample().weights_at(times))
+    assert torch.equal(low.sample().increments, double.sample().increments)

@@ -184,7 +184,7 @@ def _on_cuda(
     advance(
         states.detach(),
         record.detach()[len(times) - len(later) :],
-        torch.tensor([*later, -1], device=states.device),
+        torch.tensor([*later, -1], dtype=torch.int64, device=states.device),
         torch.tensor(law.numbers(drawn_depth, ratio), dtype=states.dtype, device=states.device),
         key,
         path,

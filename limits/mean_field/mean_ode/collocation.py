@@ -8,6 +8,7 @@ from numpy.polynomial import legendre
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from limits.checks import checked_array
 from limits.modes import kept
 
 __all__ = ["Collocation", "gauss_collocation"]
@@ -31,7 +32,8 @@ class Collocation:
 
     def integrals(self, times: ArrayLike) -> Tensor:
         """Return integrals from 0 to each time, shape ``(time, node)``."""
-        return torch.as_tensor(_integrals(np.asarray(times, dtype=float), len(self.nodes)))
+        found = _integrals(checked_array(times, "times"), len(self.nodes))
+        return torch.from_numpy(found)
 
 
 @kept(32)
@@ -53,7 +55,7 @@ def gauss_collocation(count: int) -> Collocation:
     points, weights = legendre.leggauss(count)
     nodes = (points + 1) / 2
     matrix = _integrals(nodes, count)
-    return Collocation(*(torch.as_tensor(each) for each in (nodes, weights / 2, matrix)))
+    return Collocation(*map(torch.from_numpy, (nodes, weights / 2, matrix)))
 
 
 def _integrals(times: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -4,15 +4,17 @@ from typing import Unpack
 
 from torch import Tensor
 
-from limits.checks import check_finite
+from limits.checks import check_finite, check_real
 from limits.exceptions import DTypeError, ShapeError
 from limits.mean_field.resnet import MeanFieldResNet
 from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import MeanFieldWeights
+from limits.scalars import plain_numbers
 
 __all__ = ["MeanODE"]
 
 
+@plain_numbers
 class MeanODE:
     """dh/ds = alpha E[v s(u.h/D)], with a law of neurons (u, v) at every s that descends.
 
@@ -58,7 +60,8 @@ class MeanODE:
         **constants: Unpack[Constants],
     ) -> None:
         self.scaling = MeanFieldScaling.of(embedding_dim, **constants)
-        self.embedding, self.readout = embedding, readout
+        self.embedding = None if embedding is None else embedding.detach().clone()
+        self.readout = None if readout is None else readout.detach().clone()
         if embedding is not None or readout is not None:
             self._check_embeddings()
 
@@ -87,7 +90,7 @@ class MeanODE:
         """Return h(0) of inputs ``(input, features)``."""
         length = self.embedding_dim if self.embedding is None else len(self.embedding)
         self._check(x, length, "x")
-        return x if self.embedding is None else x @ self.embedding
+        return x.detach().clone() if self.embedding is None else x @ self.embedding
 
     def read(self, h: Tensor) -> Tensor:
         """Return the outputs of states h(1), whose last axis is the width."""
@@ -123,9 +126,14 @@ class MeanODE:
             )
 
     def _check(self, x: Tensor, length: int, name: str) -> None:
-        if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != length:
+        if isinstance(x, Tensor):
+            check_real(x, name)
+        if not isinstance(x, Tensor) or x.ndim != 2 or x.shape[1] != length or not len(x):
             found = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
-            raise ShapeError(f"{name} must have shape (input, {length}), found {found}.")
+            raise ShapeError(
+                f"{name} must be a tensor of shape (input, {length}) with at least one input, "
+                f"found {found}. Use torch.as_tensor({name})."
+            )
         if not x.is_floating_point():
             raise DTypeError(f"{name} is {x.dtype}, not a floating type. Use {name}.double().")
         check_finite(x, name)

@@ -44,7 +44,7 @@ def scrambled_particles(
     """
     import scipy
 
-    words = torch.randint(0, 2**31, (8,), generator=stream.generator(number))
+    words = torch.randint(0, 2**31, (8,), generator=stream.generator(number), device="cpu")
     rng = np.random.default_rng(words.tolist())
     # scipy before 1.15 knows the generator by this name only.
     sobol = scipy.stats.qmc.Sobol(2 * width, bits=_BITS, seed=rng)  # pyright: ignore[reportCallIssue]

@@ -10,10 +10,12 @@ from limits.mean_field.descent import Response
 from limits.mean_field.mean_ode.collocation import Collocation
 from limits.mean_field.mean_ode.equation import MeanODE
 from limits.mean_field.scaling import Rule
+from limits.scalars import plain_numbers
 
 __all__ = ["MeanODESolution"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class MeanODESolution:
     """The limit's training.
@@ -98,7 +100,7 @@ class MeanODESolution:
         """Return b(s) = dLoss/dh(s) before a step, shape ``(time, input, width)``."""
         self._check_states()
         behind = (self.scheme.weights - self.scheme.integrals(times)).to(self.h0)
-        terminal = self.states(step, torch.ones(1))[0]
+        terminal = self.states(step, torch.ones(1, dtype=torch.float64, device="cpu"))[0]
         end = self.limit.slope(self.limit.read(terminal), self.targets)
         return end + torch.einsum("tj,jnd->tnd", behind, self.pulls[step])
 

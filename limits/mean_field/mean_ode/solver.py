@@ -19,6 +19,7 @@ from limits.mean_field.mean_ode.transport import Cloud, Transport
 from limits.mean_field.scaling import Rule
 from limits.parallel import Ticker, map_chunks
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["ParticleTransport"]
 
@@ -28,6 +29,7 @@ _TOGETHER = 2**14
 _WITNESSES = 1024
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class ParticleTransport:
     """Particles at Gauss-Legendre nodes of s, moved by the limit's own gradient descent.
@@ -85,6 +87,7 @@ class ParticleTransport:
                 "error estimate. Use for example 8."
             )
 
+    @torch.no_grad()
     def solve(
         self,
         limit: MeanODE,
@@ -132,6 +135,7 @@ class ParticleTransport:
         check_progress(progress)
         h0 = limit.start(x)
         limit.check_targets(targets, x)
+        targets = targets.detach().clone()
         task = _Task(limit, h0, targets, limit.scaling.rule(learning_rate), steps)
         stream = Stream(seed, f"mean-ode/D={limit.embedding_dim}")
         size = max(1, min(self.replicates, _TOGETHER // self.particles))

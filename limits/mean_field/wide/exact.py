@@ -99,5 +99,5 @@ class SecondMoments:
         change = torch.cat(
             (torch.cat((none, u * outer), -1), torch.cat((v * outer.mT, none), -1)), dim=-2
         )
-        step = torch.eye(change.shape[-1]).to(change) - change
+        step = torch.eye(change.shape[-1], dtype=change.dtype, device=change.device) - change
         self.moments = step @ self.moments @ step.mT

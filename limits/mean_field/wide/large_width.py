@@ -15,6 +15,7 @@ from limits.mean_field.wide.exact import SecondMoments, follow
 from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
 from limits.parallel import Ticker
+from limits.scalars import plain_numbers
 
 __all__ = ["LargeWidthLimit"]
 
@@ -22,6 +23,7 @@ __all__ = ["LargeWidthLimit"]
 _TOLERANCE = 1e-9
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class LargeWidthLimit:
     """The limit L, M, D -> infinity of a mean-field ResNet with frozen embeddings, in training.
@@ -89,6 +91,7 @@ class LargeWidthLimit:
         """Whether the activation is linear and no neuron is drawn."""
         return self._s.name == "identity"
 
+    @torch.no_grad()
     def descend(
         self,
         inputs: Tensor,
@@ -149,8 +152,9 @@ class LargeWidthLimit:
         """Solve the Mean ODE of the coordinates c = h / r^(1/2), a state of length r."""
         size, n = span.start.shape[1], len(span.start)
         root = size**0.5
+        unit = root * torch.eye(size, dtype=torch.float64, device="cpu")
         limit = MeanODE(
-            size, embedding=root * torch.eye(size).to(span.start), readout=root * span.readout,
+            size, embedding=unit, readout=root * span.readout,
             activation=self._s, sigma_u=self.sigma_u, sigma_v=self.sigma_v,
             eta_u=self.eta_u, eta_v=self.eta_v,
         )  # fmt: skip

@@ -14,10 +14,12 @@ from limits.mean_field.wide.picard import Picard
 from limits.mean_field.wide.span import LimitDescent, Span
 from limits.mean_field.wide.tangent_kernel import TangentKernel, check_smooth
 from limits.parallel import Ticker
+from limits.scalars import plain_numbers
 
 __all__ = ["LazyLimit"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class LazyLimit:
     """The limit alpha -> infinity after L, M -> infinity: weights move by O(1/alpha), outputs do.
@@ -85,6 +87,7 @@ class LazyLimit:
         for name in ("sigma_u", "sigma_v", "eta_u", "eta_v"):
             check_positive(getattr(self, name), name, 1.0)
 
+    @torch.no_grad()
     def descend(
         self,
         inputs: Tensor,
@@ -151,6 +154,7 @@ class _Displaced:
 
         return slope
 
+    @torch.no_grad()
     def descend(self, h: Tensor, b: Tensor) -> None:
         """Displace every neuron."""
         self._past = torch.cat((self._past, h), dim=1)

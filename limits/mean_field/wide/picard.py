@@ -59,20 +59,20 @@ class Picard:
     @property
     def times(self) -> Tensor:
         """Layer times of the nodes, from 0 to 1, float64."""
-        return torch.as_tensor(_rule(self.nodes)[0])
+        return torch.from_numpy(_rule(self.nodes)[0].copy())
 
     @property
     def weights(self) -> Tensor:
         """Weights of the integral over [0, 1] of a function known at the nodes."""
-        return torch.as_tensor(_rule(self.nodes)[1][-1])
+        return torch.from_numpy(_rule(self.nodes)[1][-1].copy())
 
     def forward(self, slope: Callable[[Tensor], Tensor], guess: Tensor) -> Tensor:
         """Solve dh/ds = slope(h) from h(0) = ``guess[0]``; first axis: node."""
-        return self._solve(slope, guess, guess[:1], torch.as_tensor(_rule(self.nodes)[1]))
+        return self._solve(slope, guess, guess[:1], torch.from_numpy(_rule(self.nodes)[1]))
 
     def backward(self, slope: Callable[[Tensor], Tensor], guess: Tensor) -> Tensor:
         """Solve db/ds = slope(b) from b(1) = ``guess[-1]``; first axis: node."""
-        integral = torch.as_tensor(_rule(self.nodes)[1])
+        integral = torch.from_numpy(_rule(self.nodes)[1])
         return self._solve(slope, guess, guess[-1:], integral - integral[-1:])
 
     def _solve(

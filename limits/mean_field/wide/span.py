@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from limits.checks import check_finite
+from limits.checks import check_finite, check_real
 from limits.exceptions import ShapeError
 
 __all__ = ["LimitDescent", "Span"]
@@ -103,7 +103,7 @@ class Span:
                     f"{x.shape[1]} and {y.shape[1]}. Use embeddings=True."
                 )
             root = x.shape[1] ** 0.5
-            unit = torch.eye(x.shape[1]).to(x)
+            unit = torch.eye(x.shape[1], dtype=x.dtype, device=x.device)
             return cls(x / root, unit * root, unit / root, y)
         rows = _root(gram, x.shape[1] + y.shape[1], x)
         readout = rows[:, x.shape[1] :]
@@ -115,6 +115,13 @@ class Span:
 
 
 def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    for tensor, name in ((inputs, "inputs"), (targets, "targets")):
+        if not isinstance(tensor, Tensor):
+            raise ShapeError(
+                f"{name} must be a tensor of shape (input, ...), found {type(tensor).__name__}. "
+                f"Use torch.as_tensor({name}, dtype=torch.float64)."
+            )
+        check_real(tensor, f"the tensor of {name}")
     if inputs.ndim != 2 or targets.ndim != 2 or len(inputs) != len(targets) or not len(inputs):
         raise ShapeError(
             "inputs and targets must have shapes (input, feature) and (input, target), found "
@@ -122,7 +129,7 @@ def _checked(inputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         )
     for tensor, name in ((inputs, "inputs"), (targets, "targets")):
         check_finite(tensor, f"the tensor of {name}")
-    return inputs.to(torch.float64), targets.to(torch.float64)
+    return inputs.detach().to(torch.float64), targets.detach().to(torch.float64)
 
 
 def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
@@ -131,7 +138,7 @@ def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
     The symmetric one, or one with fewer rows where there are more columns than dimensions.
     """
     if gram is None:
-        return torch.eye(size).to(like)
+        return torch.eye(size, dtype=like.dtype, device=like.device)
     if gram.shape != (size, size) or not torch.allclose(gram, gram.mT):
         raise ShapeError(
             f"gram must be the symmetric matrix W^T W / D of all {size} embedding columns, found "

@@ -150,7 +150,7 @@ def check_smooth(activation: Activation) -> None:
     LimitsError
         If it has kinks. Use "tanh" or "gelu".
     """
-    points = torch.linspace(-3, 3, 61, dtype=torch.float64)
+    points = torch.linspace(-3, 3, 61, dtype=torch.float64, device="cpu")
     _, first, second, _ = _derivatives(activation, points)
     if float(second.abs().max()) == 0 and float(first.max() - first.min()) > 0:
         raise LimitsError(

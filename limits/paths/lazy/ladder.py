@@ -162,8 +162,9 @@ class _Ladder:
             child = next(each for each in self.levels[k + 1 :] if each.depth % level.depth == 0)
             child.parents.append(level)
         self._n_inputs = n_inputs
-        self._vectors: list[Tensor] = [torch.empty(0)] * size
-        self._coefficients: list[Tensor] = [torch.empty(0)] * size
+        nothing = torch.empty(0, dtype=torch.float32, device="cpu")
+        self._vectors: list[Tensor] = [nothing] * size
+        self._coefficients: list[Tensor] = [nothing] * size
         self._ratios: list[Tensor | None] = [None] * size
         self._directions: Tensor | None = None
         self._rows: Sequence[Tensor] = ()

@@ -13,6 +13,7 @@ from limits.closed_forms import linear_nested_strong_error, linear_strong_error
 from limits.equations import DepthLimit
 from limits.errors.metrics import Functional, check_functional
 from limits.exceptions import LimitsError, ShapeError
+from limits.networks.blocks import block_label
 from limits.networks.resnet import ResNet
 from limits.solvers import ClosedForm
 from limits.studies.convergence.reference import Deep, Resolved
@@ -51,14 +52,15 @@ def net_label(net: ResNet) -> str:
     activation = net.activation if isinstance(net.activation, str) else "custom activation"
     beta = "" if net.beta is None else f", beta={net.beta}"
     coefficient = "" if net.coefficient == 1 else f", c={net.coefficient:g}"
-    return f"{net.block} {activation}{beta}{coefficient}"
+    return f"{block_label(net.block)} {activation}{beta}{coefficient}"
 
 
 def expected_order(plan: Plan) -> float | None:
     """Return the order that theory gives the error, None where it gives none."""
     if plan.limit.kind == "identity":
         beta = plan.limit.net.exponent(plan.limit.path)
-        return float(torch.as_tensor(beta).min()) - plan.limit.path.critical_beta
+        smallest = torch.as_tensor(beta, dtype=torch.float64, device="cpu").min()
+        return float(smallest) - plan.limit.path.critical_beta
     # Reflection leaves a bias of the size of the strong error.
     weak = plan.error == "weak" and not plan.limit.reflected
     return 1.0 if weak else plan.limit.order

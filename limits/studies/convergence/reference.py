@@ -10,6 +10,7 @@ from torch import Tensor
 from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import CouplingError, DepthMismatchError, LimitsError
+from limits.networks.blocks import block_label
 from limits.networks.resnet import ResNet
 from limits.solvers import ClosedForm, EulerMaruyama, TorchDiffEq
 from limits.solvers.closed_form import has_closed_form
@@ -65,9 +66,9 @@ def resolve(
     own_network = isinstance(reference, int) and not isinstance(reference, bool)
     if limit.coupling == "law" and not exact and not (own_network and error == "weak"):
         raise CouplingError(
-            f"{limit.net.block} on {limit.path.label} weights converges in law only, so a "
-            f'path-by-path {error} error does not go to zero. Use error="weak" with a functional '
-            "and its exact expectation as reference=, a float."
+            f"{block_label(limit.net.block)} on {limit.path.label} weights converges in law only, "
+            f"so a path-by-path {error} error does not go to zero. Use "
+            'error="weak" with a functional and its exact expectation as reference=, a float.'
         )
     if reference is None:
         return _default(limit, depths)

@@ -23,6 +23,7 @@ from limits.networks.states import as_states
 from limits.parallel import Ticker, balanced, map_chunks
 from limits.paths import WeightPath, WeightSample
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 from limits.studies.convergence.plan import (
     Plan,
     check_error,
@@ -38,6 +39,8 @@ from limits.trajectory import Trajectory
 __all__ = ["convergence_study"]
 
 
+@plain_numbers
+@torch.no_grad()
 def convergence_study(
     net: ResNet,
     path: WeightPath,
@@ -142,7 +145,7 @@ def convergence_study(
     if sample.lazy is not None and isinstance(plan.reference, Deep | float):
         # All depths are asked in one pass, and nobody asks again.
         sample = replace(sample, lazy=sample.lazy.for_one_call())
-    states = as_states(_default_input(sample) if h0 is None else h0, sample)
+    states = as_states(_default_input(sample) if h0 is None else h0, sample).detach()
     ranges = balanced(sample.chunks(chunk), torch.get_num_threads() if chunk is None else 1)
     label = f"{path.label}, {net_label(net)}"
     ticker = Ticker(len(ranges) * max(plan.ladder), label, progress)

@@ -19,6 +19,7 @@ from limits.checks import (
 from limits.data import LabelledData
 from limits.exceptions import LimitsError, ShapeError
 from limits.parallel import Ticker, map_chunks
+from limits.scalars import plain_numbers
 from limits.training.ensemble.epochs import Trainer, TrainingPlan
 from limits.training.ensemble.result import Configuration, TrainedEnsemble
 from limits.training.ensemble.stacked_networks import padded_width
@@ -30,6 +31,7 @@ _CHUNK_BYTES = 2**29
 _FEWEST_TOGETHER = 8
 
 
+@plain_numbers
 def train_ensemble(
     configurations: Sequence[Configuration],
     data: LabelledData,

@@ -48,17 +48,18 @@ class Trainer:
 
     def __init__(self, plan: TrainingPlan, chosen: tuple[Configuration, ...]) -> None:
         self.plan, count, width = plan, len(chosen), chosen[0].path.width
-        self.rates = torch.tensor([each.learning_rate for each in chosen], dtype=torch.float64)
-        self.alive = torch.arange(count)
+        rates = [each.learning_rate for each in chosen]
+        self.rates = torch.tensor(rates, dtype=torch.float64, device="cpu")
+        self.alive = torch.arange(count, device="cpu")
         self.chosen = chosen
         self.batches = Batches(
             plan.data, seeds=[each.seed for each in chosen], batch=plan.batch, dtype=plan.dtype
         )
-        self.losses = torch.full((count, plan.steps), float("nan"), dtype=plan.dtype)
-        self.accuracy = torch.full((count,), float("nan"), dtype=torch.float64)
+        self.losses = torch.full((count, plan.steps), float("nan"), dtype=plan.dtype, device="cpu")
+        self.accuracy = torch.full((count,), float("nan"), dtype=torch.float64, device="cpu")
         self.diverged_at: list[int | None] = [None] * count
         kept = count if plan.keep_weights else 0
-        self.weights = torch.empty(kept, plan.depth, width, width, dtype=plan.dtype)
+        self.weights = torch.empty(kept, plan.depth, width, width, dtype=plan.dtype, device="cpu")
 
     @torch.no_grad()
     def run(self, ticker: Ticker) -> "Trainer":
@@ -103,8 +104,8 @@ class Trainer:
             self.batches.keep(chosen)
 
     def _test(self, step: int) -> None:
-        right = torch.zeros(len(self.alive))
-        finite = torch.ones(len(self.alive), dtype=torch.bool)
+        right = torch.zeros(len(self.alive), dtype=torch.float32, device="cpu")
+        finite = torch.ones(len(self.alive), dtype=torch.bool, device="cpu")
         data = self.plan.data
         parts = data.test_inputs.to(self.plan.dtype).split(_TEST_BATCH)
         for inputs, classes in zip(parts, data.test_classes.split(_TEST_BATCH), strict=True):
@@ -138,7 +139,7 @@ def _ensemble(plan: TrainingPlan, chosen: tuple[Configuration, ...]) -> Ensemble
         torch.stack([drawn[each.path, each.seed] for each in chosen]),
         torch.stack([ends[each.seed][0] for each in chosen]),
         torch.stack([ends[each.seed][1] for each in chosen]),
-        torch.tensor(scales, dtype=torch.float64),
+        torch.tensor(scales, dtype=torch.float64, device="cpu"),
         activation=plan.activation,
         segment=plan.segment or plan.depth,
         trained=plan.trained,

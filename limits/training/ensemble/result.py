@@ -8,6 +8,7 @@ from torch import Tensor
 
 from limits.exceptions import LimitsError, NonFiniteStateError
 from limits.paths import TrainedPath, WeightPath
+from limits.scalars import plain_numbers
 
 if TYPE_CHECKING:
     from xarray import Dataset
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Configuration", "TrainedEnsemble"]
 
 
+@plain_numbers
 @dataclass(frozen=True)
 class Configuration:
     """One network to train.
@@ -43,6 +45,7 @@ class Configuration:
         return self.path.critical_beta if self.beta is None else float(self.beta)
 
 
+@plain_numbers
 @dataclass(frozen=True, eq=False)
 class TrainedEnsemble:
     """Configurations after training, in the order in which they were given.

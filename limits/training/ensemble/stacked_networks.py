@@ -69,7 +69,7 @@ def padded_width(width: int, activation: Activation) -> int:
     (32, 40)
     """
     wide = -(-width // _LANES) * _LANES
-    zero = torch.zeros(1)
+    zero = torch.zeros(1, dtype=torch.float32, device="cpu")
     exact = float(activation.value(zero)) == 0
     return wide if exact and (wide / width) ** 2 <= _LARGEST_WASTE else width
 
@@ -123,7 +123,7 @@ class Ensemble:
         self._unbound = layers.unbind()
         self._embedding = _Moments.of(pad(embedding.mT, (0, missing)).contiguous())
         self._readout = _Moments.of(pad(readout.mT, (0, 0, 0, missing)).contiguous())
-        self._work = torch.empty(0, dtype=weights.dtype)
+        self._work = torch.empty(0, dtype=weights.dtype, device="cpu")
 
     def __len__(self) -> int:
         return len(self.scales)
@@ -223,7 +223,7 @@ class Ensemble:
         counts = (min(self.segment, self.depth), len(self._starts), 1, 1)
         shape = (sum(counts), len(self), n_inputs, wide)
         if self._work.numel() < math.prod(shape):
-            self._work = torch.empty(math.prod(shape), dtype=self._layers.value.dtype)
+            self._work = torch.empty(math.prod(shape), dtype=self._layers.value.dtype, device="cpu")
         pieces = self._work[: math.prod(shape)].view(shape).split(counts)
         self._kept, self._checkpoints = pieces[0].unbind(), pieces[1].unbind()
         self._h, self._pulled = pieces[2][0], pieces[3][0]

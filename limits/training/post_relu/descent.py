@@ -8,12 +8,14 @@ from limits.checks import check_count, check_positive, check_progress
 from limits.data import LabelledData
 from limits.exceptions import ShapeError
 from limits.parallel import Ticker
+from limits.scalars import plain_numbers
 from limits.training.batches import epoch_order
 from limits.training.post_relu.networks import AnalysedEnsemble
 
 __all__ = ["descend_squares", "train_analysed"]
 
 
+@plain_numbers
 @torch.no_grad()
 def descend_squares(
     nets: AnalysedEnsemble,
@@ -92,6 +94,7 @@ def descend_squares(
     return descent.losses
 
 
+@plain_numbers
 @torch.no_grad()
 def train_analysed(
     nets: AnalysedEnsemble,
@@ -175,8 +178,9 @@ class _Descent:
         check_positive(rate, "rate", 1e-3)
         check_positive(explosion, "explosion", 1e6)
         self.nets, self.rate, self.explosion = nets, rate, explosion
-        self.losses = torch.full((len(nets), steps), float("nan"), dtype=torch.float64)
-        self.alive = torch.arange(len(nets))
+        shape = (len(nets), steps)
+        self.losses = torch.full(shape, float("nan"), dtype=torch.float64, device="cpu")
+        self.alive = torch.arange(len(nets), device="cpu")
 
     def record(self, step: int, found: Tensor) -> bool:
         """Record losses, leave the draws that diverged, and say whether there were any."""

@@ -13,10 +13,12 @@ from limits.checks import check_count
 from limits.exceptions import LimitsError, ShapeError
 from limits.paths import WeightPath
 from limits.randomness import Stream
+from limits.scalars import plain_numbers
 
 __all__ = ["AnalysedEnsemble"]
 
 
+@plain_numbers
 class AnalysedEnsemble:
     """Draws of y = B h_L, h_l = relu(s h_{l-1} + tau W_l h_{l-1}), h_0 = relu(A x), in step.
 

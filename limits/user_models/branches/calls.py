@@ -144,9 +144,11 @@ def synthetic_calls(model: nn.Module, *, seed: int = 0) -> Iterator[Call]:
     generator = Stream(seed, "synthetic-inputs").generator(0)
     for shape in _shapes(first):
         if isinstance(first, nn.Embedding):
-            value = torch.randint(first.num_embeddings, shape, generator=generator)
+            value = torch.randint(first.num_embeddings, shape, generator=generator, device="cpu")
         else:
-            value = torch.randn(shape, generator=generator).to(parameter.dtype)
+            value = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(
+                parameter.dtype
+            )
         origin = f"synthetic inputs of shape {shape}"
         yield Call((value.to(parameter.device),), {}, origin)
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from limits.exceptions import BranchError, LimitsError
+from limits.scalars import plain, plain_numbers
 from limits.user_models.branches.calls import Call, Inputs, as_call, on_device_of
 from limits.user_models.branches.compilation import compiled_anew
 from limits.user_models.branches.finding import Branches, find_branches
@@ -74,6 +75,7 @@ class ScaledResiduals:
         return f"{self.depth} residual branches times {self.tau:.4g} (tau={self.rule}): {listed}"
 
 
+@plain_numbers
 def scale_residuals(
     model: nn.Module,
     tau: Tau = "1/sqrt(L)",
@@ -256,7 +258,8 @@ def _some(names: list[str]) -> str:
 
 def _factor(tau: Tau, depth: int) -> float:
     """Return the number that a rule gives at a depth."""
-    value = _of_rule(tau, depth) if isinstance(tau, str) else tau(depth) if callable(tau) else tau
+    asked = _of_rule(tau, depth) if isinstance(tau, str) else tau(depth) if callable(tau) else tau
+    value = plain(asked)
     if isinstance(value, bool) or not isinstance(value, float | int) or not 0 < value < 1e30:
         raise LimitsError(
             f"tau must be a positive number at L = {depth}, found {value!r}. Use for example "

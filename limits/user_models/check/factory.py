@@ -59,7 +59,7 @@ class ModelFamily:
         state = generator.get_state()
         devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
         with torch.random.fork_rng(devices):
-            torch.manual_seed(int(torch.randint(2**31, (), generator=generator)))
+            torch.manual_seed(int(torch.randint(2**31, (), generator=generator, device="cpu")))
             torch.set_rng_state(state)
             try:
                 model = self.make_model(depth)

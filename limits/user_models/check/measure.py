@@ -10,7 +10,8 @@ import numpy as np
 from torch import nn
 
 from limits.checks import check_count, check_counts, check_progress, check_seed
-from limits.exceptions import LimitsError
+from limits.exceptions import LimitsError, ShapeError
+from limits.scalars import plain_numbers
 from limits.user_models.branches.calls import Inputs
 from limits.user_models.branches.scaling import BranchChoice
 from limits.user_models.check.factory import ModelFactory, ModelFamily
@@ -36,6 +37,7 @@ _FROZEN = ("frozen_sum", "frozen_size", "frozen_log_norm")
 _PROFILES = ("stream", "contribution", "gradient")
 
 
+@plain_numbers
 def depth_check(
     make_model: ModelFactory,
     *,
@@ -239,6 +241,11 @@ def _is_integral(depth: object) -> bool:
 
 def _checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     """Return depths without repetitions, ascending; 4.0, as from a grid of numpy, is 4."""
+    if not isinstance(depths, Sequence):
+        raise ShapeError(
+            f"depths must be a sequence of positive integers, found {depths!r}. Use for example "
+            "depths=(8, 16, 32)."
+        )
     whole = [int(depth) if _is_integral(depth) else depth for depth in depths]
     check_counts(whole, "depths")
     return tuple(sorted(set(whole)))

@@ -153,7 +153,7 @@ class Observer(TorchFunctionMode):
 def norm_of(tensor: Tensor) -> Tensor:
     """Return the Euclidean norm, also where the squares overflow in the tensor's own precision."""
     # On the CPU converting costs more than the norm, and waiting for a number costs nothing.
-    if not tensor.is_cuda:
+    if not tensor.is_cuda and tensor.dtype in (torch.float32, torch.float64):
         norm = torch.linalg.vector_norm(tensor)
         if 0 < norm.item() < math.inf:
             return norm.double()

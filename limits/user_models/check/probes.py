@@ -154,12 +154,12 @@ class Probe:
                 "nothing under torch.no_grad()."
             )
         generator = torch.Generator().manual_seed(self.generator_seed)
-        cotangent = torch.randn(value.shape, generator=generator).to(value)
+        cotangent = torch.empty(value.shape, dtype=torch.float32, device="cpu")
         wanted = [p for p in model.parameters() if p.requires_grad]
         before = [parameter.grad for parameter in wanted]
         for parameter in wanted:
             parameter.grad = None
-        value.backward(cotangent)
+        value.backward(cotangent.normal_(generator=generator).to(value))
         for parameter, gradient in zip(wanted, before, strict=True):
             parameter.grad = gradient
 

@@ -26,7 +26,7 @@ def own_random_numbers(seed: int, depth: int, draw: int) -> Iterator[None]:
     Batches and dropout of a user's step are drawn from them.
     """
     generator = Stream(seed, f"depth-check/step/{depth}").generator(draw)
-    word = int(torch.randint(2**31, (), generator=generator))
+    word = int(torch.randint(2**31, (), generator=generator, device="cpu"))
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:

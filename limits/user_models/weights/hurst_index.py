@@ -9,8 +9,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from limits.checks import check_finite, check_seed
+from limits.checks import check_finite, check_seed, checked_array
 from limits.exceptions import ShapeError
+from limits.scalars import plain_numbers
 from limits.user_models.weights.result import DepthRegularity, RegularityVerdict, WeightRegularity
 
 __all__ = ["weight_regularity"]
@@ -29,6 +30,7 @@ _SMOOTH_ABOVE = 1.0
 def weight_regularity(weights: Weights, *, seed: int = 0) -> WeightRegularity: ...
 @overload
 def weight_regularity(weights: Sequence[Weights], *, seed: int = 0) -> DepthRegularity: ...
+@plain_numbers
 def weight_regularity(
     weights: Weights | Sequence[Weights],
     *,
@@ -88,6 +90,12 @@ def weight_regularity(
     check_seed(seed)
     if isinstance(weights, Tensor | np.ndarray):
         return _one_depth(_as_entries(weights), seed)
+    if not isinstance(weights, Sequence) or isinstance(weights, str):
+        raise ShapeError(
+            f"weights must be a tensor, an array or a sequence of them, found "
+            f"{type(weights).__name__}. Pass the stacks in a list; of a state_dict, the layers of "
+            "one name stacked with torch.stack."
+        )
     measured = [_one_depth(_as_entries(each), seed) for each in weights]
     if len({each.depth for each in measured}) < 2:
         raise ShapeError(
@@ -100,8 +108,13 @@ def weight_regularity(
 
 def _as_entries(weights: Weights) -> NDArray[np.float64]:
     """Return the weights as ``(layer, entry)`` in float64."""
-    tensor = torch.as_tensor(weights).detach().cpu().double()
-    values = tensor.numpy()
+    if not isinstance(weights, Tensor | np.ndarray):
+        raise ShapeError(
+            f"weights must be a tensor or an array of shape (layer, ...), found "
+            f"{type(weights).__name__}. Stack the layers with torch.stack; of a state_dict, those "
+            "of one name at a time."
+        )
+    values = checked_array(weights, "the stack of weights")
     if values.ndim == 0 or len(values) < _FEWEST_LAYERS or values.size == 0:
         raise ShapeError(
             f"weights must have shape (layer, ...) with at least {_FEWEST_LAYERS} layers, found "
@@ -109,12 +122,17 @@ def _as_entries(weights: Weights) -> NDArray[np.float64]:
             "regularity."
         )
     check_finite(
-        tensor, "the stack of weights", "Load a checkpoint from before the training diverged."
+        torch.from_numpy(values),
+        "the stack of weights",
+        "Load a checkpoint from before the training diverged.",
     )
     return values.reshape(len(values), -1)
 
 
 def _one_depth(entries: NDArray[np.float64], seed: int) -> WeightRegularity:
+    # In units of the largest, a power of two, so that squares neither overflow nor vanish.
+    unit = 2.0 ** np.clip(np.frexp(np.abs(entries).max())[1], -1000, 1000)
+    entries = entries / unit
     depth, squares = len(entries), (entries**2).sum(axis=1)
     sums = np.concatenate([np.zeros((1, entries.shape[1])), entries.cumsum(axis=0)])
     detrended = sums - np.linspace(0, 1, depth + 1)[:, None] * sums[-1]
@@ -124,12 +142,12 @@ def _one_depth(entries: NDArray[np.float64], seed: int) -> WeightRegularity:
     return WeightRegularity(
         depth=depth,
         entries=entries.shape[1],
-        max_norm=math.sqrt(squares.max()),
-        root_sum_squares=total,
-        sqrt_quadratic_variation=variation,
+        max_norm=math.sqrt(squares.max()) * unit,
+        root_sum_squares=total * unit,
+        sqrt_quadratic_variation=variation * unit,
         variation_ratio=variation / total if total > 0 else 0.0,
-        cumulative_sum_norm=float(np.linalg.norm(sums[-1])),
-        detrended_cumulative_sum=np.linalg.norm(detrended, axis=1),
+        cumulative_sum_norm=float(np.linalg.norm(sums[-1])) * unit,
+        detrended_cumulative_sum=np.linalg.norm(detrended, axis=1) * unit,
         hurst=hurst,
         hurst_low=low,
         hurst_high=high,
