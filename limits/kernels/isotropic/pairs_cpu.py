@@ -39,7 +39,7 @@ def _advance(
             step_sizes(step[which], size[which], law)
             for p in range(lanes * image):
                 step[which, p] = -step[which, p]
-        factor = step[which] if moving else step[which, :0]
+        factor = step[which][: lanes * moving]
         move_rows(
             states[which], values, planes, factor, part[which], (4 * quad, rows, at), law, code,
             reflected,
