@@ -78,6 +78,12 @@ NUMBERS = (
         "tests/paths/test_lazy_matrices.py",
     ),
     Bug(
+        "a compiled lazy matrix forgets what its transpose was told",
+        "    _answer(other, place, stride, rows[1], desk)",
+        "    _answer(other, place, stride, 0, desk)",
+        "tests/paths/test_lazy_passes.py -k 'res-3 and extend'",
+    ),
+    Bug(
         "gradients multiply by the increment, not by its transpose",
         "torch.bmm(p, self.matrices.mT) * self.scale",
         "torch.bmm(p, self.matrices) * self.scale",

@@ -1,7 +1,7 @@
-"""Which passes take the compiled loops of `limits.kernels.dense`, and how they are asked.
+"""Which passes take compiled loops, and how these are asked.
 
-Blocks and activations that go by name, on independent layers that are not lazy, whose numbers have
-an address. Everything else, and whatever autograd records, takes the plain loops of
+Blocks and activations that go by name, on independent layers whose numbers have an address, dense
+or lazy. Everything else, and whatever autograd records, takes the plain loops of
 `limits.networks.propagate`.
 """
 
@@ -17,21 +17,13 @@ from torch.autograd.forward_ad import unpack_dual
 
 from limits._typing import Keep, State, States
 from limits.activations import ACTIVATIONS, Activation
-from limits.kernels.dense import (
-    DrawnMatrices,
-    LayerRule,
-    Rung,
-    advance_some,
-    pull_some,
-    push_some,
-    work_of,
-)
+from limits.kernels.dense import DensePasses, DrawnMatrices, LayerRule, Rung
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCode
 from limits.networks.blocks import Block, Inner, Outer, PostRelu
 from limits.networks.log_scale import LARGEST_EXPONENT, rescaled, rescaling_period
 from limits.networks.propagate import Kept, Stepper
 from limits.parallel import check_wanted, map_chunks
-from limits.paths import IndependentSource, WeightSample
+from limits.paths import IndependentSource, LazyPasses, WeightSample
 
 __all__ = ["Fused", "is_recorded"]
 
@@ -56,14 +48,14 @@ class Fused:
     ----------
     sample : WeightSample
         The weights.
-    matrices, rule
+    passes, rule
         What compiled loops know of weights and block.
     scale : float
         Turns numbers into increments of the drawn depth.
     """
 
     sample: WeightSample
-    matrices: DrawnMatrices
+    passes: DensePasses | LazyPasses
     rule: LayerRule
     scale: float
 
@@ -77,10 +69,13 @@ class Fused:
             return None
         rule = _rule(block)
         plain = any(each.block != block or each.correction is not None for each in steppers)
-        if rule is None or plain or sample.lazy is not None:
+        if rule is None or plain:
             return None
         if is_recorded(*(each.h for each in steppers), *(each.factor for each in steppers)):
             return None
+        if sample.lazy is not None:
+            lazy = LazyPasses.of(sample, inner=block.has_inner, alone=len(steppers) == 1)
+            return lazy and cls(sample, lazy, rule, 1.0)
         source, inner = sample.source, sample.inner.source if block.has_inner else None
         if not isinstance(source, IndependentSource) or source.kind is None:
             return None
@@ -93,7 +88,7 @@ class Fused:
             depth=source.depth,
             first_path=sample.first_path,
         )
-        return cls(sample, matrices, rule, source.scale)
+        return cls(sample, DensePasses(matrices), rule, source.scale)
 
     def advance(
         self, steppers: Mapping[int, Stepper], strides: Mapping[int, int]
@@ -110,21 +105,21 @@ class Fused:
         for depth, start in zip(depths, starts, strict=True):
             values[start], exponents[start] = steppers[depth].h, steppers[depth].exponents
 
-        if self.sample.device.type == "cuda":
+        if self.sample.device.type == "cuda" and isinstance(self.passes, DensePasses):
             from limits.kernels.dense.cuda import advance_on_device
 
             advance_on_device(
-                values, exponents, self.matrices, self.rule, rungs, rescaled=rescaled
+                values, exponents, self.passes.matrices, self.rule, rungs, rescaled=rescaled
             )  # fmt: skip
             return _split(depths, starts, values, exponents)
 
         def some(first: int, count: int) -> None:
-            advance_some(
-                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach,
+            self.passes.advance(
+                values, exponents, self.rule, rungs, first, count, reach=self._reach,
                 between=check_wanted,
             )  # fmt: skip
 
-        map_chunks(some, self._ranges(work_of(self.matrices, rungs)))
+        map_chunks(some, self._ranges(self.passes.work_of(rungs)))
         return _split(depths, starts, values, exponents)
 
     def advance_one(self, stepper: Stepper, *, keep: Keep) -> Kept:
@@ -140,12 +135,12 @@ class Fused:
         states = states.contiguous()
 
         def some(first: int, count: int) -> None:
-            pull_some(
-                values, exponents, states, self.matrices, self.rule, rung, first, count,
-                reach=self._reach, between=check_wanted,
+            self.passes.pull(
+                values, exponents, states, self.rule, rung, first, count, reach=self._reach,
+                between=check_wanted,
             )  # fmt: skip
 
-        map_chunks(some, self._ranges(2 * work_of(self.matrices, [rung])))
+        map_chunks(some, self._ranges(2 * self.passes.work_of([rung])))
         return values, exponents
 
     def push_forward(self, stepper: Stepper, q: State, *, keep: Keep) -> tuple[Kept, Kept]:
@@ -157,12 +152,12 @@ class Fused:
         values[middle], exponents[middle] = rescaled(q)
 
         def some(first: int, count: int) -> None:
-            push_some(
-                values, exponents, self.matrices, self.rule, rungs, first, count, reach=self._reach,
+            self.passes.push(
+                values, exponents, self.rule, rungs, first, count, reach=self._reach,
                 between=check_wanted,
             )  # fmt: skip
 
-        map_chunks(some, self._ranges(2 * work_of(self.matrices, rungs)))
+        map_chunks(some, self._ranges(2 * self.passes.work_of(rungs)))
         return (values[:middle], exponents[:middle]), (values[middle:], exponents[middle:])
 
     @property

@@ -8,6 +8,7 @@ from limits.paths.increments import DenseIncrement as DenseIncrement
 from limits.paths.increments import Increment as Increment
 from limits.paths.increments import Layer as Layer
 from limits.paths.lazy.ladder import ladder_answers as ladder_answers
+from limits.paths.lazy.passes import LazyPasses as LazyPasses
 from limits.paths.sample import WeightSample as WeightSample
 from limits.paths.smooth import SmoothPath as SmoothPath
 from limits.paths.sources import IndependentSource as IndependentSource

@@ -4,6 +4,7 @@ Loops of numba for CPUs, kernels of Triton for CUDA. The weights are those of `l
 in every bit; states are rounded by the order of the sums, which no company of a path changes.
 """
 
+from limits.kernels.dense.passes import DensePasses as DensePasses
 from limits.kernels.dense.passes import DrawnMatrices as DrawnMatrices
 from limits.kernels.dense.passes import LayerRule as LayerRule
 from limits.kernels.dense.passes import Rung as Rung

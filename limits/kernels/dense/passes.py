@@ -17,6 +17,7 @@ from limits.kernels.philox import KINDS, Key, NumberKind
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCode
 
 __all__ = [
+    "DensePasses",
     "DrawnMatrices",
     "LayerRule",
     "Rung",
@@ -106,6 +107,47 @@ class Rung:
     def kept(self) -> int:
         """How many states are kept, both ends among them."""
         return self.depth // self.stride + 1
+
+
+@dataclass(frozen=True)
+class DensePasses:
+    """Passes of networks through matrices that are drawn, multiplied and forgotten.
+
+    Parameters
+    ----------
+    matrices : DrawnMatrices
+        The weights.
+    """
+
+    matrices: DrawnMatrices
+
+    def work_of(self, rungs: Sequence[Rung]) -> int:
+        """Return about how many numbers one path could draw in the time that its pass takes."""
+        return work_of(self.matrices, rungs)
+
+    def advance(
+        self, values: Tensor, exponents: Tensor, rule: LayerRule, rungs: Sequence[Rung],
+        first: int, count: int, *, reach: int, between: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Advance networks of several depths, as `advance_some` does."""
+        what = self.matrices, rule, rungs
+        advance_some(values, exponents, *what, first, count, reach=reach, between=between)
+
+    def pull(
+        self, values: Tensor, exponents: Tensor, states: Tensor, rule: LayerRule, rung: Rung,
+        first: int, count: int, *, reach: int, between: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Take cotangents back, as `pull_some` does."""
+        what = states, self.matrices, rule, rung
+        pull_some(values, exponents, *what, first, count, reach=reach, between=between)
+
+    def push(
+        self, values: Tensor, exponents: Tensor, rule: LayerRule, rungs: tuple[Rung, Rung],
+        first: int, count: int, *, reach: int, between: Callable[[], None],
+    ) -> None:  # fmt: skip
+        """Advance states and tangents together, as `push_some` does."""
+        what = self.matrices, rule, rungs
+        push_some(values, exponents, *what, first, count, reach=reach, between=between)
 
 
 def work_of(matrices: DrawnMatrices, rungs: Sequence[Rung]) -> int:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,12 +103,12 @@ class LazyRange:
             held = self._slabs[number] = slab, list(drawn.unbind(0))
         return held[1][offset]
 
-    def numbers_after(self, layer: int, asked: list[int], number: int) -> State:
+    def numbers_after(self, layer: int, asked: np.ndarray, number: int) -> State:
         """Return the normals of a question, on paths that were asked so many before."""
-        if min(asked) == max(asked):
-            return self.numbers(layer, asked[0] + number)
+        if (asked == asked[0]).all():
+            return self.numbers(layer, int(asked[0]) + number)
         parts, first = [], self.first
-        for before, alike in groupby(asked):
+        for before, alike in groupby(asked.tolist()):
             count = len(list(alike))
             parts.append(self._normals.of_layers(first, count, layer, 1, before + number)[0])
             first += count
@@ -144,9 +145,6 @@ class StoredMatrix:
 
     def _ask(self, u: State, *, right: int = 0, left: int = 0) -> State:
         layer, first, count = self._layer, self._paths.first, self._paths.count
-        with self._store.asking(first, count, layer, right=right, left=left):
-            known, asked = self._store.read(layer, first, count)
+        with self._store.page(layer, first, count, right=right, left=left) as (known, asked):
             matrix = LazyMatrix(partial(self._paths.numbers_after, layer, asked), known)
-            product = matrix.mv(u) if right else matrix.rmv(u)
-            self._store.write(layer, first, count, known)
-        return product
+            return matrix.mv(u) if right else matrix.rmv(u)

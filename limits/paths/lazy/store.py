@@ -64,7 +64,7 @@ class Store:
     right, left : Tensor
         ``(row, path, layer, 2, width)``: directions and answers.
     counts : Tensor
-        ``(path, layer, 3)``, in int32: questions, right rows, left rows.
+        ``(layer, path, 3)``, in int32: questions, right rows, left rows.
     """
 
     def __init__(
@@ -83,62 +83,83 @@ class Store:
         shape = n_paths, depth, 2, width
         self.right = _zeros((0, *shape), dtype, device)
         self.left = _zeros((0, *shape), dtype, device)
-        self.counts = _zeros((n_paths, depth, 3), torch.int32, device)
+        self.counts = _zeros((depth, n_paths, 3), torch.int32, device)
 
     @contextmanager
-    def asking(
-        self, first: int, count: int, layer: int | None = None, *, right: int = 0, left: int = 0
-    ) -> Iterator[None]:
-        """Keep others from some paths, with room for so many more rows of a layer, or of all.
+    def asking(self, first: int, count: int, *, right: int = 0, left: int = 0) -> Iterator[None]:
+        """Keep others from some paths, with room for so many more rows of every layer."""
+        with self._reserved(first, count, slice(None), right, left):
+            before = self._rows(first, count)
+            try:
+                yield
+            finally:
+                self._charge(self._rows(first, count) - before)
 
-        What was added is counted at the end.
+    @contextmanager
+    def page(
+        self, layer: int, first: int, count: int, *, right: int = 0, left: int = 0
+    ) -> Iterator[tuple[Answered, np.ndarray]]:
+        """Keep others from some paths; give what they answered, and how many questions each.
 
-        Raises
-        ------
-        CouplingError
-            If more is remembered than may be.
+        What is added to it is kept.
         """
-        places = self.counts[first : first + count, slice(None) if layer is None else layer]
+        with self._reserved(first, count, layer, right, left) as counts:
+            asked, rights, lefts = counts[:, 0].copy(), counts[:, 1].max(), counts[:, 2].max()
+            known = Answered(
+                self._known(self.right, int(rights), layer, first, count),
+                self._known(self.left, int(lefts), layer, first, count),
+            )
+            yield known, asked
+            self.counts[layer, first : first + count, 0] += known.count
+            self._charge(
+                sum(self._add(self.right, 1, layer, first, *row) for row in known.right.added())
+                + sum(self._add(self.left, 2, layer, first, *row) for row in known.left.added())
+            )
+
+    @contextmanager
+    def _reserved(
+        self, first: int, count: int, layer: int | slice, right: int, left: int
+    ) -> Iterator[np.ndarray]:
+        """Keep others from some paths, have room for more rows, and give the paths' counts."""
         while True:
             with self._turns.of(first, first + count):
-                if len(self.right) >= _rows(places, 1, right) and (
-                    len(self.left) >= _rows(places, 2, left)
-                ):
-                    before = places[..., 1:].sum()
-                    yield
-                    more = int(places[..., 1:].sum() - before)
-                    self._ledger.add(more * self._row_bytes)
+                counts = self.counts[layer, first : first + count].cpu().numpy()
+                rights = int(counts[..., 1].max()) + right if right else 0
+                lefts = int(counts[..., 2].max()) + left if left else 0
+                if rights <= self.right.shape[0] and lefts <= self.left.shape[0]:
+                    yield counts
                     return
-            with self._turns.of(0, len(self.counts)):
-                self.right = _grown(self.right, _rows(places, 1, right))
-                self.left = _grown(self.left, _rows(places, 2, left))
+            with self._turns.of(0, self.counts.shape[1]):
+                self.right, self.left = _grown(self.right, rights), _grown(self.left, lefts)
 
-    def read(self, layer: int, first: int, count: int) -> tuple[Answered, list[int]]:
-        """Return what some paths answered, and how many questions each was asked."""
-        chosen = slice(first, first + count)
-        asked, *sides = self.counts[chosen, layer].unbind(dim=-1)
-        rows = [
-            Rows(memory[: int(most.max()), chosen, layer].unsqueeze(3))
-            for memory, most in zip((self.right, self.left), sides, strict=True)
-        ]
-        return Answered(*rows), asked.tolist()
+    def _known(self, memory: Tensor, rows: int, layer: int, first: int, count: int) -> Rows:
+        return Rows(memory[:rows, first : first + count, layer].unsqueeze(3) if rows else None)
 
-    def write(self, layer: int, first: int, count: int, answered: Answered) -> None:
-        """Keep the rows that were added to what `read` returned."""
-        for memory, rows, side in ((self.right, answered.right, 1), (self.left, answered.left, 2)):
-            for direction, answer in rows.added():
-                # Where nothing was new the direction is zero, and there is nothing to keep.
-                paths = (direction[:, 0] != 0).any(dim=-1).nonzero()[:, 0]
-                chosen = first + paths
-                row = self.counts[chosen, layer, side].long()
-                memory[row, chosen, layer, 0] = direction[paths, 0]
-                memory[row, chosen, layer, 1] = answer[paths, 0]
-                self.counts[chosen, layer, side] += 1
-        self.counts[first : first + count, layer, 0] += answered.count
+    def _add(
+        self, memory: Tensor, side: int, layer: int, first: int, direction: Tensor, answer: Tensor
+    ) -> int:
+        """Add a row to the paths on which its direction is not zero, and return how many are."""
+        count = direction.shape[0]
+        kept = direction[:, 0].cpu().numpy().any(axis=1)
+        rows = self.counts[layer, first : first + count, side]
+        known = rows.cpu().numpy()
+        if kept.all() and (known == known[0]).all():
+            place = memory[int(known[0]), first : first + count, layer]
+            place[:, :1], place[:, 1:] = direction, answer
+            rows += 1
+            return count
+        paths = torch.from_numpy(np.flatnonzero(kept)).to(memory.device)
+        row, chosen = rows[paths].long(), first + paths
+        memory[row, chosen, layer, 0] = direction[paths, 0]
+        memory[row, chosen, layer, 1] = answer[paths, 0]
+        rows[paths] += 1
+        return len(paths)
 
+    def _rows(self, first: int, count: int) -> int:
+        return int(self.counts[:, first : first + count, 1:].sum())
 
-def _rows(places: Tensor, side: int, more: int) -> int:
-    return int(places[..., side].max()) + more if more else 0
+    def _charge(self, rows: int) -> None:
+        self._ledger.add(rows * self._row_bytes)
 
 
 def _grown(memory: Tensor, rows: int) -> Tensor:

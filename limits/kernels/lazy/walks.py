@@ -1,0 +1,208 @@
+"""Forward, backward and tangent pass through lazy matrices as loops of numba, path after path."""
+
+from typing import Any
+
+from limits.kernels.dense.steps import add_product, begin, keep_state, rescale
+from limits.kernels.jit import loop
+from limits.kernels.lazy.questions import ask_all, leave
+from limits.kernels.pointwise.cpu import activate, differentiate
+
+__all__ = ["walk_back", "walk_forth", "walk_with_tangents"]
+
+
+@loop
+def _turn_to_inner(z: Any, scale: Any, bias: Any) -> None:
+    """Turn a sum of increments times a state into what the activation acts on."""
+    for i in range(z.size):
+        z[i] = z[i] * scale + bias
+
+
+@loop
+def _stop(q: Any, h: Any) -> None:
+    """Set to zero what a relu did not let pass."""
+    for n in range(q.shape[0]):
+        for i in range(q.shape[1]):
+            if not h[n, i] > 0:
+                q[n, i] = 0
+
+
+@loop
+def walk_forth(
+    values: Any, exponents: Any, h: Any, powers: Any, room: Any, paths: Any, layers: Any,
+    outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
+) -> None:  # fmt: skip
+    """Advance the states of paths from layer to layer.
+
+    Parameters
+    ----------
+    values, exponents : ndarray
+        ``(kept, path, input, width)`` and ``(kept, path, input)``; the first states stand there.
+    h, powers : ndarray
+        ``(1, input, width)`` and ``(1, input)``: where the last path is.
+    room : ndarray
+        ``(4, input, width)``: memory to work with.
+    paths, layers : tuple of int
+        First and last but one; the layers are the network's.
+    outer, inner : Known
+        The matrices; `inner` is not read where the block has none.
+    form, steps, desk
+        `limits.kernels.dense.steps.LayerForm` and `Steps` of one depth, and `Desk`.
+    """
+    inputs, size, ratio = h.shape[1], h[0].size, steps.ratio[0]
+    flat, state = room.reshape(room.size), h.reshape(h.size)
+    field, scale, bias = flat[:size], steps.inner_scale[0], h.dtype.type(form.bias)
+    for path in range(paths[0], paths[1]):
+        desk.held[:] = -1
+        if layers[0] == 0:
+            begin(values, exponents, h, powers, path, steps)
+        for k in range(layers[0], layers[1]):
+            start, stop = k * ratio, (k + 1) * ratio
+            if form.has_inner:
+                ask_all(
+                    flat, 0, state, 0, inputs, inner, False, path, start, stop, inputs, 0, 1, desk
+                )
+                leave(inner, path, start, stop, inputs, desk)
+                _turn_to_inner(field, scale, bias)
+                activate(field, field, size, form.activation)
+            else:
+                activate(field, state, size, form.activation)
+            ask_all(flat, size, flat, 0, inputs, outer, False, path, start, stop, 0, 0, 1, desk)
+            leave(outer, path, start, stop, inputs, desk)
+            for n in range(inputs):
+                add_product(h[0, n], room[1, n], steps.factor[0, n], form.reflects)
+            keep_state(values, exponents, h[0], powers[0], 0, k + 1, path, steps)
+
+
+@loop
+def _pull(
+    flat: Any, cotangent: Any, past: Any, at: Any, path: Any, fine: Any, outer: Any, inner: Any,
+    form: Any, scale: Any, desk: Any,
+) -> None:  # fmt: skip
+    """Write what a layer adds to the cotangents of one path as the third part of `flat`."""
+    start, stop = fine
+    size = cotangent.size
+    inputs = size // desk.width
+    slope, product, pulled = flat[:size], flat[size : 2 * size], flat[2 * size : 3 * size]
+    ask_all(flat, size, cotangent, 0, inputs, outer, True, path, start, stop, 0, 0, -1, desk)
+    leave(outer, path, start, stop, inputs, desk)
+    if not form.has_inner:
+        differentiate(slope, past[at : at + size], size, form.activation)
+        for i in range(size):
+            pulled[i] = product[i] * slope[i]
+        return
+    ask_all(flat, 0, past, at, inputs, inner, False, path, start, stop, inputs, 0, -1, desk)
+    _turn_to_inner(slope, scale, flat.dtype.type(form.bias))
+    differentiate(slope, slope, size, form.activation)
+    for i in range(size):
+        slope[i] *= product[i]
+    ask_all(
+        flat, 2 * size, flat, 0, inputs, inner, True, path, start, stop, 2 * inputs, inputs, -1,
+        desk,
+    )  # fmt: skip
+    leave(inner, path, start, stop, 2 * inputs, desk)
+    for i in range(size):
+        pulled[i] *= scale
+
+
+@loop
+def walk_back(
+    values: Any, exponents: Any, states: Any, p: Any, powers: Any, room: Any, paths: Any,
+    layers: Any, outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
+) -> None:  # fmt: skip
+    """Take cotangents of paths back from layer to layer.
+
+    Parameters
+    ----------
+    values, exponents : ndarray
+        As in `walk_forth`; the last cotangents stand there.
+    states : ndarray
+        All states of the network, ``(time, path, input, width)``.
+    p, powers : ndarray
+        ``(input, width)`` and ``(input,)``: where the last path is.
+    room, paths, layers, outer, inner, form, steps, desk
+        As in `walk_forth`; layers are taken from the last to the first.
+    """
+    inputs, size, ratio, depth = p.shape[0], p.size, steps.ratio[0], states.shape[0] - 1
+    flat, cotangent, past = room.reshape(room.size), p.reshape(p.size), states.reshape(states.size)
+    scale = steps.inner_scale[0]
+    for path in range(paths[0], paths[1]):
+        desk.held[:] = -1
+        if layers[1] == depth:
+            end = steps.offset[0] + depth // steps.stride[0]
+            p[:], powers[:] = values[end, path], exponents[end, path]
+        for k in range(layers[1] - 1, layers[0] - 1, -1):
+            start, stop = k * ratio, (k + 1) * ratio
+            at = (k * states.shape[1] + path) * size
+            if form.reflects:
+                _stop(p, states[k + 1, path])
+            _pull(flat, cotangent, past, at, path, (start, stop), outer, inner, form, scale, desk)
+            for n in range(inputs):
+                add_product(p[n], room[2, n], steps.factor[0, n], False)
+            if (depth - k) % steps.period[0] == 0:
+                rescale(p, powers, steps.reach)
+            if k % steps.stride[0] == 0:
+                kept = steps.offset[0] + k // steps.stride[0]
+                values[kept, path], exponents[kept, path] = p, powers
+
+
+@loop
+def walk_with_tangents(
+    values: Any, exponents: Any, h: Any, powers: Any, room: Any, paths: Any, layers: Any,
+    outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
+) -> None:  # fmt: skip
+    """Advance states and tangents of paths together.
+
+    Parameters
+    ----------
+    values, exponents : ndarray
+        As in `walk_forth`, of two networks: states and tangents.
+    h, powers : ndarray
+        ``(2, input, width)`` and ``(2, input)``: where the last path is.
+    room, paths, layers, outer, inner, form, steps, desk
+        As in `walk_forth`; `steps` of states and tangents differ in offset and period.
+    """
+    inputs, size, ratio = h.shape[1], h[0].size, steps.ratio[0]
+    flat, both = room.reshape(room.size), h.reshape(h.size)
+    field, pushed, slope = flat[:size], flat[size : 2 * size], flat[2 * size : 3 * size]
+    scale, bias = steps.inner_scale[0], h.dtype.type(form.bias)
+    for path in range(paths[0], paths[1]):
+        desk.held[:] = -1
+        if layers[0] == 0:
+            begin(values, exponents, h, powers, path, steps)
+        for k in range(layers[0], layers[1]):
+            start, stop = k * ratio, (k + 1) * ratio
+            if form.has_inner:
+                ask_all(
+                    flat, 0, both, 0, inputs, inner, False, path, start, stop, 2 * inputs, 0, 1,
+                    desk,
+                )  # fmt: skip
+                ask_all(
+                    flat, size, both, size, inputs, inner, False, path, start, stop, 3 * inputs,
+                    inputs, 1, desk,
+                )  # fmt: skip
+                # The plain loop asks about the state once more, before it advances.
+                leave(inner, path, start, stop, 3 * inputs, desk)
+                _turn_to_inner(field, scale, bias)
+                for i in range(size):
+                    pushed[i] *= scale
+            else:
+                field[:], pushed[:] = both[:size], both[size:]
+            differentiate(slope, field, size, form.activation)
+            activate(field, field, size, form.activation)
+            for i in range(size):
+                pushed[i] *= slope[i]
+            ask_all(
+                flat, 2 * size, flat, size, inputs, outer, False, path, start, stop, 0, 0, 1, desk
+            )
+            ask_all(
+                flat, 3 * size, flat, 0, inputs, outer, False, path, start, stop, inputs, inputs, 1,
+                desk,
+            )  # fmt: skip
+            leave(outer, path, start, stop, 2 * inputs, desk)
+            for n in range(inputs):
+                add_product(h[1, n], room[2, n], steps.factor[0, n], False)
+                add_product(h[0, n], room[3, n], steps.factor[0, n], form.reflects)
+            if form.reflects:
+                _stop(h[1], h[0])
+            for n in range(2):
+                keep_state(values, exponents, h[n], powers[n], n, k + 1, path, steps)
