@@ -221,7 +221,7 @@ def checked_device(device: str | torch.device) -> torch.device:
     return wanted
 
 
-def checked_times(time: float | Tensor) -> Tensor:
+def checked_times(time: float | Tensor, asker: str = "weights_at") -> Tensor:
     """Return layer times as a float64 tensor on the CPU, if they lie in [0, 1]."""
     if isinstance(time, Tensor):
         check_real(time, "the tensor of layer times")
@@ -229,12 +229,12 @@ def checked_times(time: float | Tensor) -> Tensor:
         times = torch.as_tensor(time, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise LimitsError(
-            f"weights_at needs layer times in [0, 1], found {time!r}. Pass t = k / L, a number or "
+            f"{asker} needs layer times in [0, 1], found {time!r}. Pass t = k / L, a number or "
             "a one-dimensional tensor."
         ) from error
     if times.ndim > 1 or not bool(((times >= 0) & (times <= 1)).all()):
         raise LimitsError(
-            f"weights_at needs layer times in [0, 1], a number or a one-dimensional tensor; "
+            f"{asker} needs layer times in [0, 1], a number or a one-dimensional tensor; "
             f"found shape {tuple(times.shape)} with values from {float(times.min()):.3g} to "
             f"{float(times.max()):.3g}. Pass t = k / L."
         )

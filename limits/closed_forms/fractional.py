@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import checked_array
 from limits.closed_forms.independent import LogNormal
 from limits.scalars import plain_numbers
 
@@ -43,7 +44,7 @@ def fractional_autocovariance(lags: ArrayLike, hurst: float) -> NDArray[np.float
     >>> fractional_autocovariance([0, 1], 0.5)
     array([1., 0.])
     """
-    j = np.abs(np.asarray(lags, dtype=float))
+    j = np.abs(checked_array(lags, "lags"))
     safe = np.where(j >= 1, j, 1.0)
     with np.errstate(divide="ignore"):
         below = np.expm1(2 * hurst * np.log1p(-1 / safe))
@@ -74,7 +75,7 @@ def young_linear_error(depth: ArrayLike, hurst: float) -> NDArray[np.float64]:
     >>> round(float(young_linear_error(100, 0.75)), 4)
     0.0824
     """
-    return 0.5 * math.exp(0.5) * np.asarray(depth, dtype=float) ** (1 - 2 * hurst)
+    return 0.5 * math.exp(0.5) * checked_array(depth, "depth") ** (1 - 2 * hurst)
 
 
 @plain_numbers
@@ -98,7 +99,7 @@ def rough_drift(depth: ArrayLike, hurst: float, width: int) -> NDArray[np.float6
     >>> float(rough_drift(np.inf, 0.2, 10))
     0.05
     """
-    return (1 - np.asarray(depth, dtype=float) ** (2 * hurst - 1)) / (2 * width)
+    return (1 - checked_array(depth, "depth") ** (2 * hurst - 1)) / (2 * width)
 
 
 @plain_numbers

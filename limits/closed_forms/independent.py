@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import check_coefficient, checked_array
 from limits.scalars import plain_numbers
 
 __all__ = [
@@ -99,8 +100,8 @@ def linear_strong_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArra
     >>> round(float(linear_strong_error(100)) * 10, 3)
     1.161
     """
-    limit = math.exp(coefficient**2)
-    return np.sqrt(limit - linear_second_moment(depth, _critical(depth, coefficient)))
+    moment = linear_second_moment(depth, _critical(depth, coefficient))
+    return np.sqrt(math.exp(coefficient**2) - moment)
 
 
 @plain_numbers
@@ -141,7 +142,8 @@ def linear_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[
     >>> round(float(linear_weak_error(100)) * 100, 3)
     1.347
     """
-    return math.exp(coefficient**2) - linear_second_moment(depth, _critical(depth, coefficient))
+    moment = linear_second_moment(depth, _critical(depth, coefficient))
+    return math.exp(coefficient**2) - moment
 
 
 @plain_numbers
@@ -155,8 +157,8 @@ def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np
     >>> round(float(relu_weak_error(100)) * 100, 3)
     0.205
     """
-    limit = math.exp(coefficient**2 / 2)
-    return limit - relu_second_moment(depth, _critical(depth, coefficient))
+    moment = relu_second_moment(depth, _critical(depth, coefficient))
+    return math.exp(coefficient**2 / 2) - moment
 
 
 @plain_numbers
@@ -182,6 +184,7 @@ def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNorm
     >>> log_norm_law("res-3", 100)
     LogNormal(mean=0.49, variance=0.02)
     """
+    check_coefficient(coefficient)
     time = coefficient**2
     if block == "res-3":
         return LogNormal(time * (1 / 2 - 1 / width), time * 2 / width)
@@ -200,14 +203,15 @@ def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64
     -0.0
     """
     d = width
-    return -(d - 2) * (d - 4) * (d + 5) / (8 * d**3 * np.asarray(depth, dtype=float))
+    return -(d - 2) * (d - 4) * (d + 5) / (8 * d**3 * checked_array(depth, "depth"))
 
 
 def _compound(depth: ArrayLike, scale: ArrayLike | None, *, rate: float) -> NDArray[np.float64]:
-    depth = np.asarray(depth, dtype=float)
-    squared = 1 / depth if scale is None else np.asarray(scale, dtype=float) ** 2
+    depth = checked_array(depth, "depth")
+    squared = 1 / depth if scale is None else checked_array(scale, "scale") ** 2
     return np.exp(depth * np.log1p(rate * squared))
 
 
 def _critical(depth: ArrayLike, coefficient: float) -> NDArray[np.float64]:
-    return coefficient / np.sqrt(np.asarray(depth, dtype=float))
+    check_coefficient(coefficient)
+    return coefficient / np.sqrt(checked_array(depth, "depth"))

@@ -9,6 +9,7 @@ on the weights at the output.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import checked_array
 from limits.scalars import plain_numbers
 
 __all__ = ["relu_log_mean"]
@@ -46,8 +47,8 @@ def relu_log_mean(
     >>> round(float(relu_log_mean(10_000, 40)), 4), 1 / 2 - 1 / 40
     (0.475, 0.475)
     """
-    depth = np.asarray(depth, dtype=float)
-    alpha = depth**-0.5 if scale is None else np.asarray(scale, dtype=float)
+    depth = checked_array(depth, "depth")
+    alpha = depth**-0.5 if scale is None else checked_array(scale, "scale")
     depth, alpha = np.broadcast_arrays(depth, alpha)
     values, weights = _rectified_energy(width)
     means = [_log_mean_of_a_layer(a**2 * values / width**2, weights, width) for a in alpha.flat]

@@ -7,6 +7,7 @@ is tau = c L^-beta, a standard deviation of the weights other than one included 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import checked_array
 from limits.closed_forms.independent import linear_second_moment, relu_second_moment
 
 __all__ = ["post_relu_ratio", "post_relu_second_moment_bounds"]
@@ -38,7 +39,7 @@ def post_relu_ratio(states: ArrayLike, scale: ArrayLike) -> NDArray[np.float64]:
     >>> round(float(post_relu_ratio([1.0, 0.0], 0.1) - 1), 6)
     0.0075
     """
-    h, tau = np.asarray(states, dtype=float), np.asarray(scale, dtype=float)
+    h, tau = checked_array(states, "states"), checked_array(scale, "scale")
     deviation = np.expand_dims(tau, -1) / np.sqrt(h.shape[-1])
     a = h / np.linalg.norm(h, axis=-1, keepdims=True) / deviation
     # The gain over a^2 by itself: nothing is lost where tau^2 is below the rounding of 1.

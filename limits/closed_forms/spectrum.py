@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import checked_array
 from limits.scalars import plain_numbers
 
 __all__ = ["linear_product_edge", "linear_product_edge_limit"]
@@ -51,8 +52,8 @@ def linear_product_edge(
     >>> float(linear_product_edge(1, 1.0)) ** 2
     6.75
     """
-    depth = np.asarray(depth, dtype=float)
-    tau = depth**-0.5 if scale is None else np.asarray(scale, dtype=float)
+    depth = checked_array(depth, "depth")
+    tau = depth**-0.5 if scale is None else checked_array(scale, "scale")
     depth, tau = np.broadcast_arrays(depth, tau)
     found = [_edge(L, u) for L, u in zip(depth.flat, np.square(tau).flat, strict=True)]
     logs, spreads = (np.reshape(each, depth.shape) for each in zip(*found, strict=True))
@@ -76,7 +77,7 @@ def linear_product_edge_limit(time: ArrayLike) -> NDArray[np.float64]:
     >>> [round(float(each), 3) for each in linear_product_edge_limit([0.25, 1.0, 4.0])]
     [2.058, 4.593, 36.441]
     """
-    total = np.asarray(time, dtype=float)
+    total = checked_array(time, "time")
     root = np.sqrt(1 + 2 / total)
     return np.sqrt((root + 1) / (root - 1)) * np.exp(total * root / 2)
 

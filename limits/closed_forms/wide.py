@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from limits.checks import checked_array
 from limits.scalars import plain_numbers
 
 __all__ = ["relu_correlation"]
@@ -35,7 +36,7 @@ def relu_correlation(time: ArrayLike, initial: float) -> NDArray[np.float64]:
     >>> float(relu_correlation(1.0, 1.0))
     1.0
     """
-    times = np.atleast_1d(np.asarray(time, dtype=float))
+    times = np.atleast_1d(checked_array(time, "time"))
 
     def rate(_: float, c: NDArray[np.float64]) -> NDArray[np.float64]:
         c = np.clip(c, -1, 1)

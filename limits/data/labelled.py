@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from limits.checks import check_finite
+from limits.checks import check_finite, check_real
 from limits.exceptions import DTypeError, ShapeError
 from limits.scalars import plain_numbers
 
@@ -81,6 +81,7 @@ def _check_part(part: str, inputs: Tensor, classes: Tensor) -> None:
             f"{part} inputs must have shape (input, features) and {part} classes (input,), found "
             f"{tuple(inputs.shape)} and {tuple(classes.shape)}. Flatten images with x.flatten(1)."
         )
+    check_real(inputs, f"{part}_inputs")
     if not inputs.dtype.is_floating_point or classes.dtype.is_floating_point:
         raise DTypeError(
             f"{part} inputs must be floating point and {part} classes integers, found "

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -94,13 +95,16 @@ class Isotropic:
         duration : float
             Length of the step in layer time.
         out : Tensor, optional
-            Where to put the result, `h` itself allowed; not where autograd records.
+            Where to put the result, `h` itself allowed; ignored where autograd records.
         """
         kept = 1 - self.decay * self.coefficient**2 * duration
         if h.shape[1] == 1:
             factor, driver = self.magnitude(h), noise
         else:
             factor, driver = h.new_ones(()), root(self.gram(h)) @ noise
+        # An activation with parameters of its own is recorded too, and what is must stay.
+        recorded = any(each.requires_grad for each in (h, factor, driver))
+        out = None if recorded and torch.is_grad_enabled() else out
         moved = torch.mul(h, kept, out=out) if self.decay else h
         moved = torch.addcmul(moved, factor, driver, value=self.scale, out=out)
         return torch.clamp_min(moved, 0, out=out) if self.reflected else moved
@@ -123,15 +127,9 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
             )
         strength, decay = rough_relu_rates(path.index, path.width)
 
-        def rough(h: State) -> Tensor:
-            return strength * (h @ h.mT)
-
-        def rough_size(h: State) -> Tensor:
-            return math.sqrt(strength) * _norm(h)
-
         return Isotropic(
-            rough,
-            rough_size,
+            partial(_rough, strength),
+            partial(_rough_size, strength),
             net.coefficient,
             path.width,
             decay,
@@ -139,17 +137,9 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
             coded=IsotropicLaw("identity", strength),
         )
     if not block.has_inner:
-
-        def outer(h: State) -> Tensor:
-            values = block.field(h, None)
-            return values @ values.mT
-
-        def outer_size(h: State) -> Tensor:
-            return _norm(block.field(h, None))
-
         return Isotropic(
-            outer,
-            outer_size,
+            partial(_outer, block),
+            partial(_outer_size, block),
             net.coefficient,
             path.width,
             reflected=reflects(block),
@@ -160,7 +150,7 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
             f"E<g(h^a), g(h^b)> over the inner weights of {block_label(block)} is not known. "
             "Use res-2 or res-3, or simulate the network."
         )
-    kernel = gaussian_kernel(block)
+    kernel = partial(gaussian_kernel, block)
     if path.family == "iid" and not block.rectifies:
         raise NoLimitError(
             f"E|s(W h + b)|^2 under {path.label} weights has no closed form for "
@@ -168,12 +158,30 @@ def isotropic_of(net: ResNet, path: WeightPath) -> Isotropic:
         )
     return Isotropic(
         arc_cosine_of if block.rectifies else kernel,
-        _arc_cosine_size if block.rectifies else gaussian_magnitude(block),
+        _arc_cosine_size if block.rectifies else partial(gaussian_magnitude, block),
         net.coefficient,
         path.width,
         most_inputs=1 if path.family == "iid" else None,
         coded=IsotropicLaw("identity", 0.5, arc_cosine=True) if block.rectifies else None,
     )
+
+
+# Functions of their own, with what they depend on, so that an equation can travel.
+def _rough(strength: float, h: State) -> Tensor:
+    return strength * (h @ h.mT)
+
+
+def _rough_size(strength: float, h: State) -> Tensor:
+    return math.sqrt(strength) * _norm(h)
+
+
+def _outer(block: Block, h: State) -> Tensor:
+    values = block.field(h, None)
+    return values @ values.mT
+
+
+def _outer_size(block: Block, h: State) -> Tensor:
+    return _norm(block.field(h, None))
 
 
 def _coded(block: Block) -> IsotropicLaw | None:

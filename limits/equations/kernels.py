@@ -1,7 +1,6 @@
 """Gaussian expectations over inner weights."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -38,40 +37,32 @@ def arc_cosine(products: Tensor) -> Tensor:
     return kernel * off + diagonal
 
 
-def gaussian_kernel(block: Inner) -> Callable[[State], Tensor]:
-    """Return h -> E<s(W h^a + b), s(W h^b + b)> for Gaussian W, by Gauss-Hermite quadrature.
+def gaussian_kernel(block: Inner, h: State) -> Tensor:
+    """Return E<s(W h^a + b), s(W h^b + b)> for Gaussian W, by Gauss-Hermite quadrature.
 
     Accurate to rounding for smooth activations of moderate inputs.
     """
-
-    def kernel(h: State) -> Tensor:
-        width = h.shape[-1]
-        products = h @ h.mT / width
-        nodes, weights = hermite(h.dtype, h.device)
-        size = products.shape[-1]
-        rows = []
-        for a in range(size):
-            entries = [_pair(block, products, a, b, nodes, weights) for b in range(size)]
-            rows.append(torch.stack(entries, dim=-1))
-        return torch.stack(rows, dim=-2) * width
-
-    return kernel
+    width = h.shape[-1]
+    products = h @ h.mT / width
+    nodes, weights = hermite(h.dtype, h.device)
+    size = products.shape[-1]
+    rows = []
+    for a in range(size):
+        entries = [_pair(block, products, a, b, nodes, weights) for b in range(size)]
+        rows.append(torch.stack(entries, dim=-1))
+    return torch.stack(rows, dim=-2) * width
 
 
-def gaussian_magnitude(block: Inner) -> Callable[[State], Tensor]:
-    """Return h -> (E|s(W h + b)|^2)^(1/2) for Gaussian W, ``(path, input, 1)``.
+def gaussian_magnitude(block: Inner, h: State) -> Tensor:
+    """Return (E|s(W h + b)|^2)^(1/2) for Gaussian W, ``(path, input, 1)``.
 
     The square root of the diagonal of `gaussian_kernel`, with one quadrature instead of two.
     """
-
-    def magnitude(h: State) -> Tensor:
-        nodes, weights = hermite(h.dtype, h.device)
-        width = h.shape[-1]
-        spread = torch.linalg.vector_norm(h, dim=-1, keepdim=True) / math.sqrt(width)
-        squares = block.activation.value(spread * nodes + block.bias).square()
-        return (width * (squares * weights).sum(dim=-1, keepdim=True)).sqrt()
-
-    return magnitude
+    nodes, weights = hermite(h.dtype, h.device)
+    width = h.shape[-1]
+    spread = torch.linalg.vector_norm(h, dim=-1, keepdim=True) / math.sqrt(width)
+    squares = block.activation.value(spread * nodes + block.bias).square()
+    return (width * (squares * weights).sum(dim=-1, keepdim=True)).sqrt()
 
 
 def _pair(block: Inner, products: Tensor, a: int, b: int, nodes: Tensor, weights: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State, TimeUnit
-from limits.checks import check_choice, check_count
+from limits.checks import check_choice, check_count, check_real
 from limits.equations.isotropic import isotropic_of
 from limits.equations.noise import NoiseSample
 from limits.equations.ode import DriftField, VectorField
@@ -260,3 +260,4 @@ def _check_tensor(value: object, name: str, shape: str) -> None:
             f"{name} must be a tensor of shape {shape}, found {type(value).__name__}. Use "
             f"torch.as_tensor({name})."
         )
+    check_real(value, name)

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from limits.checks import check_choice, check_count
+from limits.checks import check_choice, check_count, check_real
 from limits.exceptions import LimitsError, ShapeError
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -177,6 +177,7 @@ class ConvResNet(torch.nn.Module):
         return self.classifier(h.mean(dim=(2, 3)) if self.pooled else h.flatten(1))
 
     def _as_images(self, inputs: Tensor) -> Tensor:
+        check_real(inputs, "the tensor inputs")
         features = math.prod(self.image)
         if tuple(inputs.shape[1:]) not in (tuple(self.image), (features,)):
             listed = ", ".join(map(str, self.image))

@@ -8,7 +8,14 @@ from torch import Tensor
 
 from limits._typing import TrainableBlock
 from limits.activations import Activation, as_activation
-from limits.checks import check_beta, check_choice, check_coefficient, check_count, check_dtype
+from limits.checks import (
+    check_beta,
+    check_choice,
+    check_coefficient,
+    check_count,
+    check_dtype,
+    check_real,
+)
 from limits.exceptions import ShapeError
 from limits.paths import TrainedPath, WeightPath
 from limits.randomness import Stream
@@ -137,6 +144,7 @@ class ResNetModule(torch.nn.Module):
     def hidden_state(self, inputs: Tensor) -> Tensor:
         """Return h_L, shape ``(input, width)``."""
         expected = self.width if self.embedding is None else self.embedding.shape[1]
+        check_real(inputs, "the tensor inputs")
         if inputs.ndim != 2 or inputs.shape[1] != expected:
             raise ShapeError(
                 f"inputs must have shape (input, {expected}), found {tuple(inputs.shape)}. Flatten "

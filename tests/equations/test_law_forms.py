@@ -330,3 +330,16 @@ def test_compiled_steps_are_those_of_the_recorded_graph(activation, block, n_inp
     assert graph.values.requires_grad
     torch.testing.assert_close(compiled.values, graph.values.detach(), rtol=1e-12, atol=1e-13)
     assert torch.equal(compiled.values[0], compiled.values[0, :1].expand(20, -1, -1))
+
+
+def test_activation_with_parameters_is_solved_and_recorded() -> None:
+    act = torch.nn.PReLU().double()
+    limit = limits.depth_limit(limits.ResNet(act), limits.BrownianPath(3), form="law")
+    h0 = torch.ones(2, 3, dtype=torch.float64)
+    noise = limit.sample(depth=8, n_paths=4, seed=0)
+    out = limits.EulerMaruyama().solve(limit, h0, noise).terminal
+    with torch.no_grad():
+        assert torch.equal(limits.EulerMaruyama().solve(limit, h0, noise).terminal, out)
+    out.sum().backward()
+    assert act.weight.grad is not None
+    assert float(act.weight.grad) != 0

@@ -3,6 +3,7 @@
 import copy
 import pickle
 
+import pytest
 import torch
 
 import limits
@@ -57,3 +58,35 @@ def test_limit_that_travelled_solves_as_before():
     solve = limits.EulerMaruyama().solve
     assert torch.equal(solve(made, H0, SAMPLE).terminal, solve(limit, H0, SAMPLE).terminal)
     assert (made.order, made.kind) == (limit.order, limit.kind)
+
+
+def test_equations_for_other_libraries_travel():
+    for block in ("res-1", "res-2"):
+        for act in ("tanh", torch.sin):
+            net = limits.ResNet(act, block=block)
+            law = limits.depth_limit(net, PATH, form="law")
+            sde = law.as_torchsde(law.sample(depth=8, n_paths=2, seed=0))
+            made = pickle.loads(pickle.dumps(sde))
+            y = torch.ones(2, 4, dtype=torch.float64)
+            noise = torch.ones(2, 4, dtype=torch.float64)
+            time = torch.zeros((), dtype=torch.float64)
+            assert torch.equal(made.g_prod(time, y, noise), sde.g_prod(time, y, noise))
+
+
+def test_record_of_scaled_branches_travels_and_the_hooks_stay():
+    class Residual(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.branch = torch.nn.Linear(2, 2)
+
+        def forward(self, x):
+            return x + self.branch(x)
+
+    scaled = limits.scale_residuals(
+        Residual(), 0.5, branch="branch", inputs=torch.ones(1, 2, dtype=torch.float32)
+    )
+    for made in (pickle.loads(pickle.dumps(scaled)), copy.deepcopy(scaled)):
+        assert repr(made) == repr(scaled)
+        with pytest.raises(limits.LimitsError, match=r"a copy .*scale_residuals returned"):
+            made.remove()
+    scaled.remove()

@@ -404,3 +404,21 @@ def test_modules_whose_output_nobody_adds_are_no_branches():
         limits.scale_residuals(plain, 0.5, branch="unused", inputs=torch.randn(4, 8))
     scaled = limits.scale_residuals(plain, 0.5, branch="blocks.*", inputs=torch.randn(4, 8))
     assert scaled.depth == 2
+
+
+def test_inputs_of_a_model_that_begins_in_place_are_left_alone():
+    class InPlace(torch.nn.Module):
+        def __init__(self, depth=2):
+            super().__init__()
+            self.blocks = torch.nn.ModuleList(torch.nn.Linear(3, 3) for _ in range(depth))
+
+        def forward(self, x):
+            x = torch.nn.functional.relu_(x)
+            for block in self.blocks:
+                x = x + block(x)
+            return x
+
+    inputs = -torch.ones(4, 3)
+    limits.scale_residuals(InPlace(), inputs=inputs)
+    limits.depth_check(InPlace, depths=(2, 4, 8), inputs=inputs, n_seeds=2)
+    assert bool((inputs == -1).all())

@@ -156,3 +156,19 @@ def test_constant_weights_are_as_smooth_as_can_be():
 def test_refusals_have_remedies(weights, error, message):
     with pytest.raises(error, match=message):
         limits.weight_regularity(weights)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_regularity_does_not_depend_on_the_size_of_the_weights(size):
+    generator = torch.Generator().manual_seed(0)
+    weights = torch.randn(64, 4, dtype=torch.float64, generator=generator)
+    usual, found = limits.weight_regularity(weights), limits.weight_regularity(size * weights)
+    assert found.hurst == pytest.approx(usual.hurst, rel=1e-9)
+    assert found.verdict == usual.verdict
+    assert found.max_norm == pytest.approx(size * usual.max_norm, rel=1e-12)
+
+
+@pytest.mark.parametrize("weights", [{}, {"a": torch.ones(32, 2)}, "weights", None, 3.0])
+def test_what_is_no_stack_of_weights_is_refused(weights):
+    with pytest.raises(limits.ShapeError, match=r"weights must be a tensor.*Pass the stacks"):
+        limits.weight_regularity(weights)

@@ -125,3 +125,20 @@ def test_depth_bias_vanishes_at_widths_two_and_four():
 
 def test_depth_bias_takes_arrays_of_depths():
     assert closed_forms.relu_log_mean_depth_bias([8, 16], 8).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        closed_forms.linear_strong_error,
+        closed_forms.linear_weak_error,
+        closed_forms.relu_weak_error,
+    ],
+)
+def test_complex_arguments_of_closed_forms_are_refused(form):
+    with pytest.raises(limits.DTypeError, match="complex"):
+        form(np.array([8 + 0j]))
+    with pytest.raises(limits.LimitsError, match="coefficient must be a finite number"):
+        form(8, coefficient=1j)
+    depths = torch.tensor([8.0, 16.0], requires_grad=True)
+    assert form(depths) == pytest.approx(form(np.array([8.0, 16.0])))

@@ -118,6 +118,9 @@ class MeanODE:
 
     def _check_embeddings(self) -> None:
         pair, width = (self.embedding, self.readout), self.embedding_dim
+        for each, name in zip(pair, ("embedding", "readout"), strict=True):
+            if each is not None:
+                check_finite(each, name)
         found = [() if each is None else tuple(each.shape) for each in pair]
         if found[0][-1:] != (width,) or found[1][:1] != (width,):
             raise ShapeError(

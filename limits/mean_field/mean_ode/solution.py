@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limits.checks import checked_times
 from limits.exceptions import LimitsError, ShapeError
 from limits.mean_field.descent import Response
 from limits.mean_field.mean_ode.collocation import Collocation
@@ -92,13 +93,13 @@ class MeanODESolution:
 
     def states(self, step: int, times: Tensor) -> Tensor:
         """Return h(s) before a step, shape ``(time, input, width)``."""
-        self._check_states()
+        self._check_states(step, times)
         ahead = self.scheme.integrals(times).to(self.h0)
         return self.h0 + torch.einsum("tj,jnd->tnd", ahead, self.fields[step])
 
     def gradients(self, step: int, times: Tensor) -> Tensor:
         """Return b(s) = dLoss/dh(s) before a step, shape ``(time, input, width)``."""
-        self._check_states()
+        self._check_states(step, times)
         behind = (self.scheme.weights - self.scheme.integrals(times)).to(self.h0)
         terminal = self.states(step, torch.ones(1, dtype=torch.float64, device="cpu"))[0]
         end = self.limit.slope(self.limit.read(terminal), self.targets)
@@ -139,6 +140,12 @@ class MeanODESolution:
             )
         return self.steps.index(step)
 
-    def _check_states(self) -> None:
+    def _check_states(self, step: int, times: Tensor) -> None:
         if not len(self.fields):
             raise ShapeError("the states were not kept. Pass keep_states=True to solve.")
+        if not 0 <= step < len(self.fields):
+            raise LimitsError(
+                f"there are states before steps 0 to {len(self.fields) - 1}, found step={step}. "
+                "Count from 0."
+            )
+        checked_times(times, "a solution")

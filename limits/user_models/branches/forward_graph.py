@@ -87,7 +87,9 @@ def record(model: nn.Module, call: Call) -> Graph:
                 handle = module.register_forward_hook(recorder.hook(name))
                 stack.callback(handle.remove)
             with recorder:
-                model(*call.args, **call.kwargs)
+                # On copies, because a model may begin with something that acts in place.
+                own = call.mapped(torch.clone)
+                model(*own.args, **own.kwargs)
     finally:
         for module, training in modes.items():
             module.training = training

@@ -53,10 +53,25 @@ class ScaledResiduals:
     _handles: tuple[RemovableHandle, ...] = field(default=())
 
     def remove(self) -> None:
-        """Take the factor off again; the model is then what it was."""
+        """Take the factor off again; the model is then what it was.
+
+        Raises
+        ------
+        LimitsError
+            If this is a copy, which holds on to no model.
+        """
+        if not self._handles:
+            raise LimitsError(
+                f"this is a copy of the record of {self.depth} scaled branches, which holds on to "
+                "no model. Call remove on the one that scale_residuals returned."
+            )
         for handle in self._handles:
             handle.remove()
         compiled_anew()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What was done travels; the hooks stay with the model.
+        return ScaledResiduals, (self.branches, self.depth, self.tau, self.rule)
 
     def __enter__(self) -> "ScaledResiduals":
         return self

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -241,7 +241,7 @@ def _is_integral(depth: object) -> bool:
 
 def _checked_depths(depths: Sequence[int]) -> tuple[int, ...]:
     """Return depths without repetitions, ascending; 4.0, as from a grid of numpy, is 4."""
-    if not isinstance(depths, Sequence):
+    if not isinstance(depths, Iterable):
         raise ShapeError(
             f"depths must be a sequence of positive integers, found {depths!r}. Use for example "
             "depths=(8, 16, 32)."

@@ -132,7 +132,7 @@ class Probe:
     def _observed(self, model: nn.Module, scale: float, *, gradients: bool) -> Observer:
         observer = Observer(self.roles, scale, gradients)
         context: AbstractContextManager[Any] = nullcontext() if gradients else torch.no_grad()
-        call = self.call.mapped(_differentiable) if gradients else self.call
+        call = self.call.mapped(_differentiable if gradients else torch.clone)
         with context, without_dropout(model), uncompiled(), observer:
             output = model(*call.args, **call.kwargs)
         if observer.n_additions != self.n_additions:
@@ -264,7 +264,7 @@ def output_tensor(output: object, model: nn.Module) -> Tensor:
 
 def _differentiable(tensor: Tensor) -> Tensor:
     if not tensor.is_floating_point():
-        return tensor
+        return tensor.clone()
     # A copy of the leaf, so that models may begin with an operation in place.
     return tensor.detach().requires_grad_(True).clone()
 
