@@ -69,12 +69,16 @@ def results():
             .terminal
         )
     yield limits.embed(x, width=5, seed=0)
-    yield limits.mean_field.LargeWidthLimit("tanh").descend(x, x, steps=1, seed=0).losses
+    yield (
+        limits.mean_field.LargeWidthLimit("tanh", nodes=3, particles=64)
+        .descend(x, x, steps=1, seed=0)
+        .losses
+    )
     yield limits.mean_field.LargeWidthLimit("identity").descend(x, x, steps=1, seed=0).losses
     yield limits.mean_field.LazyLimit("tanh").descend(x, x, steps=1).losses
     smooth = limits.SmoothPath(3)
     study = limits.convergence_study(
-        limits.ResNet("tanh"), smooth, depths=(2, 4, 8), n_paths=16, seed=0
+        limits.ResNet("tanh"), smooth, depths=(2, 4, 8), n_paths=2, seed=0
     )
     yield torch.from_numpy(study.path_errors)
 

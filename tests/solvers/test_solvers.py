@@ -436,22 +436,22 @@ def test_solutions_do_not_depend_on_the_number_of_threads(threads: int) -> None:
     assert all(torch.equal(a, b) for a, b in zip(reference, again, strict=True))
 
 
-@pytest.mark.parametrize("block", ["res-1", "res-2"])
+@pytest.mark.parametrize("block", ["res-1", pytest.param("res-2", marks=pytest.mark.thorough)])
 def test_adaptive_solution_does_not_depend_on_what_is_solved_beside_it(block):
     path, net = limits.SmoothPath(3), limits.ResNet("tanh", block=block)
     h0 = torch.ones(1, 3, dtype=torch.float64)
     limit = limits.depth_limit(net, path)
-    solver = limits.TorchDiffEq(method="dopri5", rtol=1e-5, atol=1e-7)
-    sample = path.sample(depth=16, n_paths=35, seed=0)
+    solver = limits.TorchDiffEq(method="bosh3", rtol=1e-3, atol=1e-5)
+    sample = path.sample(depth=16, n_paths=19, seed=0)
     full = solver.solve(limit, h0, sample).terminal
-    for n in (1, 15, 16, 17):
+    for n in (1, 15, 17):
         few = path.sample(depth=16, n_paths=n, seed=0)
         assert torch.equal(solver.solve(limit, h0, few).terminal, full[:n])
-    inputs = torch.cat([h0, 3 * h0, -h0])
-    three = solver.solve(limit, inputs, sample).terminal
-    assert torch.equal(three[:, :1], full)
-    part = sample.part(5, 20)
-    assert torch.equal(solver.solve(limit, h0, part).terminal, full[5:25])
-    own = inputs.expand(35, -1, -1).clone()
-    own[3] *= 2
-    assert torch.equal(solver.solve(limit, own, sample).terminal[[2, 4, 34]], three[[2, 4, 34]])
+    assert torch.equal(solver.solve(limit, h0, sample.part(5, 13)).terminal, full[5:18])
+    inputs = torch.cat([h0, -h0])
+    both = solver.solve(limit, inputs, sample).terminal
+    assert torch.equal(both[:, :1], full)
+    own = inputs.expand(4, -1, -1).clone()
+    own[1] *= 2
+    found = solver.solve(limit, own, sample.part(0, 4)).terminal
+    assert torch.equal(found[[0, 2, 3]], both[[0, 2, 3]])

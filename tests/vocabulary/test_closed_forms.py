@@ -3,7 +3,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import torch
 
+import limits
 from limits import closed_forms
 from tests.problems import linear_log_moments, relu_log_moments
 
