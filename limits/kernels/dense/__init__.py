@@ -5,10 +5,10 @@ in every bit; states are rounded by the order of the sums, which no company of a
 """
 
 from limits.kernels.dense.passes import DensePasses as DensePasses
-from limits.kernels.dense.passes import DrawnMatrices as DrawnMatrices
-from limits.kernels.dense.passes import LayerRule as LayerRule
-from limits.kernels.dense.passes import Rung as Rung
 from limits.kernels.dense.passes import advance_some as advance_some
 from limits.kernels.dense.passes import pull_some as pull_some
 from limits.kernels.dense.passes import push_some as push_some
 from limits.kernels.dense.passes import work_of as work_of
+from limits.kernels.dense.readings import DrawnMatrices as DrawnMatrices
+from limits.kernels.dense.readings import LayerRule as LayerRule
+from limits.kernels.dense.readings import Rung as Rung

@@ -12,7 +12,7 @@ import triton
 from torch import Tensor
 
 from limits.kernels.cuda import signed
-from limits.kernels.dense.passes import DrawnMatrices, LayerRule, Rung
+from limits.kernels.dense.readings import DrawnMatrices, LayerRule, Rung
 from limits.kernels.dense.tiles import advance_inner_tiles, advance_tiles
 from limits.kernels.philox import KINDS
 from limits.kernels.pointwise.polynomials import ACTIVATION_CODES
