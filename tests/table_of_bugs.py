@@ -79,8 +79,8 @@ NUMBERS = (
     ),
     Bug(
         "a compiled lazy matrix forgets what its transpose was told",
-        "    _answer(other, place, stride, rows[1], desk)",
-        "    _answer(other, place, stride, 0, desk)",
+        "    _condition(other, start, stride, count, work, width)",
+        "    _condition(other, start, stride, 0, work, width)",
         "tests/paths/test_lazy_passes.py -k 'res-3 and extend'",
     ),
     Bug(

@@ -9,6 +9,7 @@ from limits.kernels.dense.steps import (
     WINDOW,
     add_product,
     begin,
+    carry,
     keep_state,
     preactivate,
     read_matrices,
@@ -80,7 +81,7 @@ def pull_paths(
     for path in range(paths[0], paths[1]):
         if layers[1] == depth:
             end = steps.offset[0] + depth // steps.stride[0]
-            p[:], powers[:] = values[end, path], exponents[end, path]
+            carry(p, powers, values[end, path], exponents[end, path])
         for stop in range(layers[1], layers[0], -group):
             start = max(layers[0], stop - group)
             count = (stop - start) * ratio
@@ -100,7 +101,7 @@ def pull_paths(
                     rescale(p, powers, steps.reach)
                 if k % steps.stride[0] == 0:
                     kept = steps.offset[0] + k // steps.stride[0]
-                    values[kept, path], exponents[kept, path] = p, powers
+                    carry(values[kept, path], exponents[kept, path], p, powers)
 
 
 @loop

@@ -20,6 +20,7 @@ __all__ = [
     "Steps",
     "add_product",
     "begin",
+    "carry",
     "draw_layers",
     "keep_state",
     "preactivate",
@@ -97,10 +98,22 @@ def read_matrices(
 
 
 @loop
+def carry(values: Any, exponents: Any, h: Any, powers: Any) -> None:
+    """Copy the states of one path, ``(input, width)``, and their exponents.
+
+    An assignment of whole arrays compiles a comparison of shapes, and the message of its failure.
+    """
+    for n in range(h.shape[0]):
+        exponents[n] = powers[n]
+        for i in range(h.shape[1]):
+            values[n, i] = h[n, i]
+
+
+@loop
 def begin(values: Any, exponents: Any, h: Any, powers: Any, path: Any, steps: Any) -> None:
     """Take the first state of every depth from where states are kept."""
     for n in range(h.shape[0]):
-        h[n], powers[n] = values[steps.offset[n], path], exponents[steps.offset[n], path]
+        carry(h[n], powers[n], values[steps.offset[n], path], exponents[steps.offset[n], path])
 
 
 @loop
@@ -143,4 +156,4 @@ def keep_state(
         rescale(h, powers, steps.reach)
     if done % steps.stride[n] == 0:
         kept = steps.offset[n] + done // steps.stride[n]
-        values[kept, path], exponents[kept, path] = h, powers
+        carry(values[kept, path], exponents[kept, path], h, powers)

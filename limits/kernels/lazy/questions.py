@@ -10,10 +10,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from limits.kernels.cpu import fill_flat
-from limits.kernels.jit import loop
-from limits.kernels.lazy.vectors import add_multiple, inner_product, put_multiple, put_quotient
+from limits.kernels.jit import inlined, loop
+from limits.kernels.lazy.vectors import (
+    add_multiple,
+    borrowed,
+    inner_product,
+    put_multiple,
+    put_quotient,
+)
 
-__all__ = ["Desk", "Known", "ask_all", "leave"]
+__all__ = [
+    "BACK",
+    "FORTH",
+    "LEFT",
+    "NONE",
+    "RIGHT",
+    "Desk",
+    "Known",
+    "ask_all",
+    "leave",
+    "lent",
+]
+
+# Of a type of their own: a loop is compiled anew for every plain number it is called with.
+NONE, RIGHT, LEFT = np.int64(0), np.int64(1), np.int64(2)
+FORTH, BACK = np.int64(1), np.int64(-1)
 
 _SMALLEST, _LARGEST = 1e-24, 1e24
 """Between these the sum of squares in single precision is as good as any."""
@@ -58,6 +79,18 @@ class Desk(NamedTuple):
 
 
 @loop
+def lent(known: Any, desk: Any) -> Any:
+    """Return both without the owners of their arrays."""
+    return Known(
+        borrowed(known.right), borrowed(known.left), borrowed(known.counts), known.stride,
+        known.remembers, known.key, known.scale,
+    ), Desk(
+        borrowed(desk.window), borrowed(desk.held), borrowed(desk.work), desk.width, desk.room,
+        desk.first_path, desk.depth, desk.rank, desk.enough,
+    )  # fmt: skip
+
+
+@loop
 def _norm(memory: Any, at: Any, width: Any) -> Any:
     """Return a Euclidean norm whose square neither overflows nor vanishes in single precision."""
     squares = inner_product(memory, at, memory, at, width)
@@ -80,8 +113,8 @@ def _project(
         add_multiple(work, 0, -work[parts + k], rows, start + k * stride, width)
 
 
-@loop
-def _split(u: Any, at: Any, rows: Any, start: Any, stride: Any, count: Any, desk: Any) -> Any:
+@inlined
+def _split(u: Any, at: Any, rows: Any, start: Any, count: Any, work: Any, sizes: Any) -> Any:
     """Split a question into known directions and a new one, and return the latter's coefficient.
 
     The new direction is the first vector of the workplace, coefficients of the others stand behind
@@ -89,61 +122,58 @@ def _split(u: Any, at: Any, rows: Any, start: Any, stride: Any, count: Any, desk
     in it, and a second pass removes them: twice is enough (Daniel, Gragg, Kaufman, Stewart, 1976).
     Nothing is new where less than a tolerance is.
     """
-    width, work, parts, zero = desk.width, desk.work, 2 * desk.width, u.dtype.type(0)
+    width, stride, rank, enough = sizes
+    parts, zero = 2 * width, u.dtype.type(0)
     size = _norm(u, at, width)
     put_multiple(work, 0, u.dtype.type(1), u, at, width)
     left = size
     if count > 0:
         _project(rows, start, stride, count, work, width, parts)
         left = _norm(work, 0, width)
-        if size * desk.rank < left < size * desk.enough:
+        if size * rank < left < size * enough:
             _project(rows, start, stride, count, work, width, parts + count)
             left = _norm(work, 0, width)
             for k in range(count):
                 work[parts + k] += work[parts + count + k]
     if not math.isfinite(left):
-        work[:width] = 0
+        put_multiple(work, 0, zero, work, 0, width)
         return left
-    if left <= size * desk.rank:
+    if left <= size * rank:
         return zero
     put_quotient(work, 0, left, work, 0, width)
     return left
 
 
 @loop
-def _draw(known: Any, question: Any, desk: Any) -> Any:
-    """Return where the normals of a question are held, and draw them if they are not.
+def _draw(
+    window: Any, held: Any, counts: Any, question: Any, remembers: Any, key: Any, sizes: Any
+) -> None:
+    """Draw the normals of a question for a layer, and for layers ahead.
 
-    Layers ahead are taken along, as far as they were asked as often as this one before the pass.
+    These are taken along as far as they were asked as often as this one before the pass.
     """
-    path, layer, slot, number, step = question
-    padded, held, row = (desk.width + 3) // 4 * 4, desk.held, desk.first_path + path
-    first, count = held[slot, 0], held[slot, 1]
-    if first <= layer < first + count and held[slot, 2] == number:
-        return slot * desk.room + (layer - first) * padded
-    count, most = 1, desk.room // padded
-    while count < most and 0 <= layer + step * count < desk.depth:
-        ahead = layer + step * count
-        if known.remembers and known.counts[ahead, row, 0] != known.counts[layer, row, 0]:
+    row, layer, slot, number, step = question
+    padded, room, depth = sizes
+    count, most = 1, room // padded
+    while count < most and 0 <= layer + step * count < depth:
+        if remembers and counts[layer + step * count, row, 0] != counts[layer, row, 0]:
             break
         count += 1
     first = layer if step > 0 else layer - count + 1
     fill_flat(
-        desk.window[slot * desk.room : (slot + 1) * desk.room],
-        (count, 1, padded), (padded, padded), (first, row, number * padded),
-        known.key, 0, np.float32(1),
+        window[slot * room : (slot + 1) * room], (count, 1, padded), (padded, padded),
+        (first, row, number * padded), key, 0, np.float32(1),
     )  # fmt: skip
     held[slot, 0], held[slot, 1], held[slot, 2] = first, count, number
-    return slot * desk.room + (layer - first) * padded
 
 
-@loop
-def _answer(rows: Any, start: Any, stride: Any, count: Any, desk: Any) -> None:
+@inlined
+def _condition(rows: Any, start: Any, stride: Any, count: Any, work: Any, width: Any) -> None:
     """Turn the second vector of the workplace from fresh normals into the answer to the first.
 
     The rows are those of the other side.
     """
-    width, work, gaps = desk.width, desk.work, 2 * desk.width
+    gaps = 2 * width
     for k in range(count):
         row = start + k * stride
         work[gaps + k] = inner_product(rows, row + width, work, 0, width) - inner_product(
@@ -153,33 +183,59 @@ def _answer(rows: Any, start: Any, stride: Any, count: Any, desk: Any) -> None:
         add_multiple(work, width, work[gaps + k], rows, start + k * stride, width)
 
 
-@loop
-def _ask(
-    out: Any, to: Any, u: Any, at: Any, own: Any, other: Any, place: Any, rows: Any, known: Any,
-    question: Any, desk: Any,
-) -> Any:  # fmt: skip
-    """Add the answer to one question to `out`, and return whether there is a new row."""
-    width, work, stride = desk.width, desk.work, known.stride
-    share = _split(u, at, own, place, stride, rows[0], desk)
-    for k in range(rows[0]):
-        answer = place + k * stride + width
-        add_multiple(out, to, work[2 * width + k], own, answer, width)
-    if share == 0:
-        return False
-    normals = _draw(known, question, desk)
-    put_multiple(work, width, known.scale, desk.window, normals, width)
-    _answer(other, place, stride, rows[1], desk)
+@inlined
+def _tell(
+    out: Any, to: Any, rows: Any, start: Any, stride: Any, count: Any, work: Any, width: Any
+) -> None:
+    """Add what the known directions answered."""
+    for k in range(count):
+        add_multiple(out, to, work[2 * width + k], rows, start + k * stride + width, width)
+
+
+@inlined
+def _answer(
+    out: Any, to: Any, share: Any, own: Any, mine: Any, other: Any, start: Any, stride: Any,
+    count: Any, window: Any, at: Any, scale: Any, work: Any, width: Any,
+) -> None:  # fmt: skip
+    """Add the answer to what is new, and keep it, unless it is not finite."""
+    put_multiple(work, width, scale, window, at, width)
+    _condition(other, start, stride, count, work, width)
     add_multiple(out, to, share, work, width, width)
-    # What is not finite must not be remembered.
-    if not math.isfinite(share):
-        return False
-    put_multiple(own, place + rows[0] * stride, out.dtype.type(1), work, 0, 2 * width)
-    return True
+    if math.isfinite(share):
+        put_multiple(own, mine, out.dtype.type(1), work, 0, 2 * width)
+
+
+@inlined
+def _ask(
+    out: Any, to: Any, u: Any, at: Any, own: Any, other: Any, counts: Any, side: Any, place: Any,
+    question: Any, window: Any, held: Any, work: Any, remembers: Any, key: Any, scale: Any,
+    split: Any, drawn: Any,
+) -> None:  # fmt: skip
+    """Add the answer to one question to `out`."""
+    width, stride = split[0], split[1]
+    row, layer, slot, number, _ = question
+    layers = counts.shape[0]
+    here, there = layer % layers, row if remembers else 0
+    mine, others = counts[here, there, side], counts[here, there, 3 - side]
+    share = _split(u, at, own, place, mine, work, split)
+    _tell(out, to, own, place, stride, mine, work, width)
+    if share == 0:
+        return
+    first, count, known = held[slot, 0], held[slot, 1], held[slot, 2]
+    if not (first <= layer < first + count and known == number):
+        _draw(window, held, counts, question, remembers, key, drawn)
+    normals = slot * drawn[1] + (layer - held[slot, 0]) * drawn[0]
+    _answer(
+        out, to, share, own, place + mine * stride, other, place, stride, others, window, normals,
+        scale, work, width,
+    )  # fmt: skip
+    if math.isfinite(share):
+        counts[here, there, side] += 1
 
 
 @loop
 def ask_all(
-    out: Any, to: Any, u: Any, at: Any, inputs: Any, known: Any, left: Any, path: Any, start: Any,
+    out: Any, to: Any, u: Any, at: Any, inputs: Any, known: Any, side: Any, path: Any, start: Any,
     stop: Any, slot: Any, asked: Any, step: Any, desk: Any,
 ) -> None:  # fmt: skip
     """Write the products of the sum of consecutive matrices with all inputs of a path.
@@ -192,8 +248,8 @@ def ask_all(
         How many.
     known : Known
         The matrices.
-    left : bool
-        Whether products are with the transpose.
+    side : int
+        `RIGHT`, or `LEFT` for products with the transpose.
     path : int
         Counted from the first.
     start, stop : int
@@ -203,31 +259,29 @@ def ask_all(
     asked : int
         Questions to the same matrices before these in the same layer of the same pass.
     step : int
-        1 if the pass goes from the first layer to the last, -1 if it goes back.
+        `FORTH` if the pass goes from the first layer to the last, or `BACK`.
     desk : Desk
         Memory to work with.
     """
-    width, layers = desk.width, known.counts.shape[0]
-    row = desk.first_path + path if known.remembers else 0
+    width, layers, row = desk.width, known.counts.shape[0], desk.first_path + path
+    own, other = (known.left, known.right) if side == LEFT else (known.right, known.left)
+    counts, window, cache, work = known.counts, desk.window, desk.held, desk.work
+    held_row = row if known.remembers else 0
+    split = width, known.stride, desk.rank, desk.enough
+    drawn = (width + 3) // 4 * 4, desk.room, desk.depth
     for i in range(inputs * width):
         out[to + i] = 0
     for turn in range(start, stop):
         layer = turn if step > 0 else start + stop - 1 - turn
-        counts = known.counts[layer % layers, row]
-        place = (row * layers + layer % layers) * 2 * width
+        place = (held_row * layers + layer % layers) * 2 * width
+        before = known.counts[layer % layers, held_row, 0] + asked
         for n in range(inputs):
-            question = path, layer, slot + n, counts[0] + asked + n, step
+            question = row, layer, slot + n, before + n, step
             here, there = to + n * width, at + n * width
-            if left:
-                counts[2] += _ask(
-                    out, here, u, there, known.left, known.right, place, (counts[2], counts[1]),
-                    known, question, desk,
-                )  # fmt: skip
-            else:
-                counts[1] += _ask(
-                    out, here, u, there, known.right, known.left, place, (counts[1], counts[2]),
-                    known, question, desk,
-                )  # fmt: skip
+            _ask(
+                out, here, u, there, own, other, counts, side, place, question, window, cache,
+                work, known.remembers, known.key, known.scale, split, drawn,
+            )  # fmt: skip
 
 
 @loop
@@ -238,4 +292,5 @@ def leave(known: Any, path: Any, start: Any, stop: Any, asked: Any, desk: Any) -
         if known.remembers:
             known.counts[layer, desk.first_path + path, 0] += asked
         else:
-            known.counts[layer % held, 0] = 0
+            for side in range(3):
+                known.counts[layer % held, 0, side] = 0

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from limits.kernels.dense.steps import add_product, begin, keep_state, rescale
+from limits.kernels.dense.steps import add_product, begin, carry, keep_state, rescale
 from limits.kernels.jit import loop
-from limits.kernels.lazy.questions import ask_all, leave
+from limits.kernels.lazy.questions import BACK, FORTH, LEFT, NONE, RIGHT, ask_all, leave, lent
 from limits.kernels.pointwise.cpu import activate, differentiate
 
 __all__ = ["walk_back", "walk_forth", "walk_with_tangents"]
@@ -51,23 +51,52 @@ def walk_forth(
     inputs, size, ratio = h.shape[1], h[0].size, steps.ratio[0]
     flat, state = room.reshape(room.size), h.reshape(h.size)
     field, scale, bias = flat[:size], steps.inner_scale[0], h.dtype.type(form.bias)
+    (outside, table), (inside, _) = lent(outer, desk), lent(inner, desk)
     for path in range(paths[0], paths[1]):
-        desk.held[:] = -1
+        table.held[:] = -1
         if layers[0] == 0:
             begin(values, exponents, h, powers, path, steps)
         for k in range(layers[0], layers[1]):
             start, stop = k * ratio, (k + 1) * ratio
             if form.has_inner:
                 ask_all(
-                    flat, 0, state, 0, inputs, inner, False, path, start, stop, inputs, 0, 1, desk
+                    flat,
+                    NONE,
+                    state,
+                    NONE,
+                    inputs,
+                    inside,
+                    RIGHT,
+                    path,
+                    start,
+                    stop,
+                    inputs,
+                    NONE,
+                    FORTH,
+                    table,
                 )
-                leave(inner, path, start, stop, inputs, desk)
+                leave(inside, path, start, stop, inputs, table)
                 _turn_to_inner(field, scale, bias)
                 activate(field, field, size, form.activation)
             else:
                 activate(field, state, size, form.activation)
-            ask_all(flat, size, flat, 0, inputs, outer, False, path, start, stop, 0, 0, 1, desk)
-            leave(outer, path, start, stop, inputs, desk)
+            ask_all(
+                flat,
+                size,
+                flat,
+                NONE,
+                inputs,
+                outside,
+                RIGHT,
+                path,
+                start,
+                stop,
+                NONE,
+                NONE,
+                FORTH,
+                table,
+            )
+            leave(outside, path, start, stop, inputs, table)
             for n in range(inputs):
                 add_product(h[0, n], room[1, n], steps.factor[0, n], form.reflects)
             keep_state(values, exponents, h[0], powers[0], 0, k + 1, path, steps)
@@ -83,22 +112,36 @@ def _pull(
     size = cotangent.size
     inputs = size // desk.width
     slope, product, pulled = flat[:size], flat[size : 2 * size], flat[2 * size : 3 * size]
-    ask_all(flat, size, cotangent, 0, inputs, outer, True, path, start, stop, 0, 0, -1, desk)
+    ask_all(
+        flat, size, cotangent, NONE, inputs, outer, LEFT, path, start, stop, NONE, NONE, BACK, desk
+    )
     leave(outer, path, start, stop, inputs, desk)
     if not form.has_inner:
         differentiate(slope, past[at : at + size], size, form.activation)
         for i in range(size):
             pulled[i] = product[i] * slope[i]
         return
-    ask_all(flat, 0, past, at, inputs, inner, False, path, start, stop, inputs, 0, -1, desk)
+    ask_all(flat, NONE, past, at, inputs, inner, RIGHT, path, start, stop, inputs, NONE, BACK, desk)
     _turn_to_inner(slope, scale, flat.dtype.type(form.bias))
     differentiate(slope, slope, size, form.activation)
     for i in range(size):
         slope[i] *= product[i]
     ask_all(
-        flat, 2 * size, flat, 0, inputs, inner, True, path, start, stop, 2 * inputs, inputs, -1,
+        flat,
+        2 * size,
+        flat,
+        NONE,
+        inputs,
+        inner,
+        LEFT,
+        path,
+        start,
+        stop,
+        2 * inputs,
+        inputs,
+        BACK,
         desk,
-    )  # fmt: skip
+    )
     leave(inner, path, start, stop, 2 * inputs, desk)
     for i in range(size):
         pulled[i] *= scale
@@ -125,24 +168,27 @@ def walk_back(
     inputs, size, ratio, depth = p.shape[0], p.size, steps.ratio[0], states.shape[0] - 1
     flat, cotangent, past = room.reshape(room.size), p.reshape(p.size), states.reshape(states.size)
     scale = steps.inner_scale[0]
+    (outside, table), (inside, _) = lent(outer, desk), lent(inner, desk)
     for path in range(paths[0], paths[1]):
-        desk.held[:] = -1
+        table.held[:] = -1
         if layers[1] == depth:
             end = steps.offset[0] + depth // steps.stride[0]
-            p[:], powers[:] = values[end, path], exponents[end, path]
+            carry(p, powers, values[end, path], exponents[end, path])
         for k in range(layers[1] - 1, layers[0] - 1, -1):
             start, stop = k * ratio, (k + 1) * ratio
             at = (k * states.shape[1] + path) * size
             if form.reflects:
                 _stop(p, states[k + 1, path])
-            _pull(flat, cotangent, past, at, path, (start, stop), outer, inner, form, scale, desk)
+            _pull(
+                flat, cotangent, past, at, path, (start, stop), outside, inside, form, scale, table
+            )
             for n in range(inputs):
                 add_product(p[n], room[2, n], steps.factor[0, n], False)
             if (depth - k) % steps.period[0] == 0:
                 rescale(p, powers, steps.reach)
             if k % steps.stride[0] == 0:
                 kept = steps.offset[0] + k // steps.stride[0]
-                values[kept, path], exponents[kept, path] = p, powers
+                carry(values[kept, path], exponents[kept, path], p, powers)
 
 
 @loop
@@ -165,23 +211,48 @@ def walk_with_tangents(
     flat, both = room.reshape(room.size), h.reshape(h.size)
     field, pushed, slope = flat[:size], flat[size : 2 * size], flat[2 * size : 3 * size]
     scale, bias = steps.inner_scale[0], h.dtype.type(form.bias)
+    (outside, table), (inside, _) = lent(outer, desk), lent(inner, desk)
     for path in range(paths[0], paths[1]):
-        desk.held[:] = -1
+        table.held[:] = -1
         if layers[0] == 0:
             begin(values, exponents, h, powers, path, steps)
         for k in range(layers[0], layers[1]):
             start, stop = k * ratio, (k + 1) * ratio
             if form.has_inner:
                 ask_all(
-                    flat, 0, both, 0, inputs, inner, False, path, start, stop, 2 * inputs, 0, 1,
-                    desk,
-                )  # fmt: skip
+                    flat,
+                    NONE,
+                    both,
+                    NONE,
+                    inputs,
+                    inside,
+                    RIGHT,
+                    path,
+                    start,
+                    stop,
+                    2 * inputs,
+                    NONE,
+                    FORTH,
+                    table,
+                )
                 ask_all(
-                    flat, size, both, size, inputs, inner, False, path, start, stop, 3 * inputs,
-                    inputs, 1, desk,
-                )  # fmt: skip
+                    flat,
+                    size,
+                    both,
+                    size,
+                    inputs,
+                    inside,
+                    RIGHT,
+                    path,
+                    start,
+                    stop,
+                    3 * inputs,
+                    inputs,
+                    FORTH,
+                    table,
+                )
                 # The plain loop asks about the state once more, before it advances.
-                leave(inner, path, start, stop, 3 * inputs, desk)
+                leave(inside, path, start, stop, 3 * inputs, table)
                 _turn_to_inner(field, scale, bias)
                 for i in range(size):
                     pushed[i] *= scale
@@ -192,13 +263,38 @@ def walk_with_tangents(
             for i in range(size):
                 pushed[i] *= slope[i]
             ask_all(
-                flat, 2 * size, flat, size, inputs, outer, False, path, start, stop, 0, 0, 1, desk
+                flat,
+                2 * size,
+                flat,
+                size,
+                inputs,
+                outside,
+                RIGHT,
+                path,
+                start,
+                stop,
+                NONE,
+                NONE,
+                FORTH,
+                table,
             )
             ask_all(
-                flat, 3 * size, flat, 0, inputs, outer, False, path, start, stop, inputs, inputs, 1,
-                desk,
-            )  # fmt: skip
-            leave(outer, path, start, stop, 2 * inputs, desk)
+                flat,
+                3 * size,
+                flat,
+                NONE,
+                inputs,
+                outside,
+                RIGHT,
+                path,
+                start,
+                stop,
+                inputs,
+                inputs,
+                FORTH,
+                table,
+            )
+            leave(outside, path, start, stop, 2 * inputs, table)
             for n in range(inputs):
                 add_product(h[1, n], room[2, n], steps.factor[0, n], False)
                 add_product(h[0, n], room[3, n], steps.factor[0, n], form.reflects)
