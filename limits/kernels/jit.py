@@ -1,8 +1,10 @@
 """How loops are compiled: without Python's lock, and kept on disk where there is a place."""
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from llvmlite import ir
@@ -21,7 +23,7 @@ def loop(function: Callable[..., Any]) -> Any:
     are not looked for, which would keep them out of vectors: they give infinity.
     """
     try:
-        return njit(nogil=True, cache=True, error_model="numpy")(function)
+        return _dated(njit(nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError:  # neither the installation nor the home of the user can be written
         _say_once()
         return njit(nogil=True, error_model="numpy")(function)
@@ -43,6 +45,25 @@ def bitcast(kind: ir.Type, result: Any, number: Any) -> Any:
         return result(number), build
 
     return cast
+
+
+def _dated(compiled: Any) -> Any:
+    """Let code that was kept serve only as long as no file of the kernels' room has changed.
+
+    Numba looks at the file of the function itself, but loops are compiled into those that call
+    them, and the tuples they are called with are kept by name.
+    """
+    file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
+    if file is not None:
+        file._version = f"{file._version} {_digest()}"
+    return compiled
+
+
+@cache
+def _digest() -> str:
+    room = Path(__file__).parent
+    texts = (file.read_bytes() for file in sorted(room.rglob("*.py")))
+    return hashlib.sha256(b"\0".join(texts)).hexdigest()
 
 
 @cache

@@ -271,3 +271,31 @@ def test_compiled_code_is_kept(tmp_path):
         timeout=120,
     )
     assert list(tmp_path.rglob("cpu.fill_flat*.nbc"))
+
+
+KEPT = """
+import sys
+from limits.kernels import jit
+
+jit._digest = lambda: sys.argv[1]
+
+@jit.loop
+def twice(x):
+    return x + x
+
+assert twice(2) == 4
+print(len(twice.stats.cache_hits))
+"""
+
+
+@pytest.mark.thorough
+def test_kept_code_serves_as_long_as_no_kernel_has_changed(tmp_path):
+    script = tmp_path / "kept.py"
+    script.write_text(KEPT)
+
+    def hits(digest: str) -> int:
+        environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+        command = [sys.executable, str(script), digest]
+        return int(subprocess.check_output(command, env=environment, text=True))
+
+    assert [hits(digest) for digest in ("one", "one", "other", "one")] == [0, 1, 0, 0]
