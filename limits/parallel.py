@@ -100,8 +100,8 @@ def shares(ranges: Sequence[tuple[int, int]], *, small: bool) -> list[tuple[int,
     Parameters
     ----------
     small : bool
-        Whether they are many short operations, whose threads would only wait in turns: then the
-        ranges are left as they are.
+        Whether they are many short operations, or all on one device, whose threads would only wait
+        in turns: then the ranges are left as they are.
     """
     return list(ranges) if small else balanced(ranges, torch.get_num_threads())
 

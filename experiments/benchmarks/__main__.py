@@ -257,7 +257,7 @@ def report(row: DeviceRow, found: dict[str, float], device: str, end: str) -> st
         times = f"{found['peer'] * 1e3:.3g} ms, median of {found['peer_repeats']:.0f}"
         parts.append(f"plain torch {times}")
         if found["ours"] > found["peer"]:
-            parts.append("no faster than the loop: no kernel yet")
+            parts.append("NOT FASTER than the plain loop")
     return f"{row.claim}: {'; '.join(parts)}"
 
 

@@ -131,7 +131,8 @@ class NoiseSample:
 
     def shares(self) -> list[tuple[int, int]]:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
-        return shares(self.chunks(), small=self.n_paths * self.width < _SMALL_ENTRIES)
+        small = self.device.type != "cpu" or self.n_paths * self.width < _SMALL_ENTRIES
+        return shares(self.chunks(), small=small)
 
     def steps(self, *, first_path: int, n_paths: int, n_inputs: int) -> Iterator[State]:
         """Yield the increments dB of variance 1 / depth, shape ``(path, input, width)``."""

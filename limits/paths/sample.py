@@ -225,7 +225,8 @@ class WeightSample:
         """Split the paths as `chunks` does, in even shares for the threads torch may use."""
         entries = self.width**2 + _ENTRIES_OF_A_CALL if self.lazy is None else self.width
         most = _SMALL_DENSE_ENTRIES if self.lazy is None else _SMALL_LAZY_ENTRIES
-        return shares(self.chunks(), small=self.n_paths * entries < most)
+        small = self.device.type != "cpu" or self.n_paths * entries < most
+        return shares(self.chunks(), small=small)
 
     def as_torchsde(self, *, unit: TimeUnit = "time") -> "GridBrownian":
         """Return the driving Brownian motion for ``torchsde.sdeint(..., bm=...)``.

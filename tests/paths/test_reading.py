@@ -1,6 +1,7 @@
 """One draw, read at any depth, in parts, backwards, and at several depths at once."""
 
 from collections import defaultdict
+from dataclasses import replace
 
 import pytest
 import torch
@@ -284,3 +285,13 @@ def test_sum_of_increments_multiplies_as_the_sum_of_matrices():
     total = first.plus(second, owned=False).plus(third, owned=True)
     torch.testing.assert_close(total.mv(u), expected, rtol=1e-13, atol=1e-15)
     assert torch.equal(first.mv(u), untouched)
+
+
+@pytest.mark.parametrize("drawn", ["weights", "noise"])
+def test_what_one_device_computes_is_not_split_among_threads(drawn):
+    path = limits.BrownianPath(40)
+    limit = limits.depth_limit(limits.ResNet("relu"), path, form="law")
+    sample = (path if drawn == "weights" else limit).sample(depth=8, n_paths=1000, seed=0)
+    torch.set_num_threads(4)
+    assert len(sample.shares()) >= 4
+    assert len(replace(sample, device=torch.device("cuda")).shares()) == 1

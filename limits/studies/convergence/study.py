@@ -20,7 +20,7 @@ from limits.networks.log_scale import restored
 from limits.networks.propagate import Recorder, march
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
-from limits.parallel import Ticker, balanced, map_chunks
+from limits.parallel import Ticker, map_chunks, shares
 from limits.paths import WeightPath, WeightSample
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -146,7 +146,8 @@ def convergence_study(
         # All depths are asked in one pass, and nobody asks again.
         sample = replace(sample, lazy=sample.lazy.for_one_call())
     states = as_states(_default_input(sample) if h0 is None else h0, sample).detach()
-    ranges = balanced(sample.chunks(chunk), torch.get_num_threads() if chunk is None else 1)
+    waits_in_turns = chunk is not None or sample.device.type != "cpu"
+    ranges = shares(sample.chunks(chunk), small=waits_in_turns)
     label = f"{path.label}, {net_label(net)}"
     ticker = Ticker(len(ranges) * max(plan.ladder), label, progress)
     parts = map_chunks(
