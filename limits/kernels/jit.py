@@ -11,7 +11,7 @@ from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-__all__ = ["bitcast", "inlined", "loop"]
+__all__ = ["bitcast", "inlined", "lean", "loop"]
 
 _instruction: Any = intrinsic
 
@@ -22,11 +22,25 @@ def loop(function: Callable[..., Any]) -> Any:
     Never fast mathematics: a compiler that may fuse or reorder makes other bits. Divisions by zero
     are not looked for, which would keep them out of vectors: they give infinity.
     """
+    return _compiled(function, counts=True)
+
+
+def lean(function: Callable[..., Any]) -> Any:
+    """Compile a function as `loop` does that makes no array, and counts no holder of any.
+
+    The counting takes as long as a sum of forty numbers, at every call.
+    """
+    return _compiled(function, counts=False)
+
+
+def _compiled(function: Callable[..., Any], *, counts: bool) -> Any:
+    # Whether holders are counted is said both ways, because callees ask their callers.
+    settings = {"nogil": True, "error_model": "numpy", "_nrt": counts}
     try:
-        return _dated(njit(nogil=True, cache=True, error_model="numpy")(function))
+        return _dated(njit(cache=True, **settings)(function))
     except RuntimeError:  # neither the installation nor the home of the user can be written
         _say_once()
-        return njit(nogil=True, error_model="numpy")(function)
+        return njit(**settings)(function)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

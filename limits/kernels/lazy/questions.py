@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from limits.kernels.cpu import fill_flat
-from limits.kernels.jit import inlined, loop
+from limits.kernels.jit import inlined, lean, loop
 from limits.kernels.lazy.vectors import (
     add_multiple,
     borrowed,
@@ -90,7 +90,7 @@ def lent(known: Any, desk: Any) -> Any:
     )  # fmt: skip
 
 
-@loop
+@lean
 def _norm(memory: Any, at: Any, width: Any) -> Any:
     """Return a Euclidean norm whose square neither overflows nor vanishes in single precision."""
     squares = inner_product(memory, at, memory, at, width)
@@ -102,7 +102,7 @@ def _norm(memory: Any, at: Any, width: Any) -> Any:
     return memory.dtype.type(math.sqrt(exact))
 
 
-@loop
+@lean
 def _project(
     rows: Any, start: Any, stride: Any, count: Any, work: Any, width: Any, parts: Any
 ) -> None:
@@ -233,7 +233,7 @@ def _ask(
         counts[here, there, side] += 1
 
 
-@loop
+@lean
 def ask_all(
     out: Any, to: Any, u: Any, at: Any, inputs: Any, known: Any, side: Any, path: Any, start: Any,
     stop: Any, slot: Any, asked: Any, step: Any, desk: Any,
@@ -284,7 +284,7 @@ def ask_all(
             )  # fmt: skip
 
 
-@loop
+@lean
 def leave(known: Any, path: Any, start: Any, stop: Any, asked: Any, desk: Any) -> None:
     """Count what was asked of consecutive matrices, or forget it."""
     held = known.counts.shape[0]

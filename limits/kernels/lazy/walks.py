@@ -3,21 +3,21 @@
 from typing import Any
 
 from limits.kernels.dense.steps import add_product, begin, carry, keep_state, rescale
-from limits.kernels.jit import loop
+from limits.kernels.jit import lean
 from limits.kernels.lazy.questions import BACK, FORTH, LEFT, NONE, RIGHT, ask_all, leave, lent
 from limits.kernels.pointwise.cpu import activate, differentiate
 
 __all__ = ["walk_back", "walk_forth", "walk_with_tangents"]
 
 
-@loop
+@lean
 def _turn_to_inner(z: Any, scale: Any, bias: Any) -> None:
     """Turn a sum of increments times a state into what the activation acts on."""
     for i in range(z.size):
         z[i] = z[i] * scale + bias
 
 
-@loop
+@lean
 def _stop(q: Any, h: Any) -> None:
     """Set to zero what a relu did not let pass."""
     for n in range(q.shape[0]):
@@ -26,7 +26,7 @@ def _stop(q: Any, h: Any) -> None:
                 q[n, i] = 0
 
 
-@loop
+@lean
 def walk_forth(
     values: Any, exponents: Any, h: Any, powers: Any, room: Any, paths: Any, layers: Any,
     outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
@@ -102,7 +102,7 @@ def walk_forth(
             keep_state(values, exponents, h[0], powers[0], 0, k + 1, path, steps)
 
 
-@loop
+@lean
 def _pull(
     flat: Any, cotangent: Any, past: Any, at: Any, path: Any, fine: Any, outer: Any, inner: Any,
     form: Any, scale: Any, desk: Any,
@@ -147,7 +147,7 @@ def _pull(
         pulled[i] *= scale
 
 
-@loop
+@lean
 def walk_back(
     values: Any, exponents: Any, states: Any, p: Any, powers: Any, room: Any, paths: Any,
     layers: Any, outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
@@ -191,7 +191,7 @@ def walk_back(
                 carry(values[kept, path], exponents[kept, path], p, powers)
 
 
-@loop
+@lean
 def walk_with_tangents(
     values: Any, exponents: Any, h: Any, powers: Any, room: Any, paths: Any, layers: Any,
     outer: Any, inner: Any, form: Any, steps: Any, desk: Any,
@@ -257,7 +257,8 @@ def walk_with_tangents(
                 for i in range(size):
                     pushed[i] *= scale
             else:
-                field[:], pushed[:] = both[:size], both[size:]
+                for i in range(size):
+                    field[i], pushed[i] = both[i], both[size + i]
             differentiate(slope, field, size, form.activation)
             activate(field, field, size, form.activation)
             for i in range(size):

@@ -48,7 +48,8 @@ class Ledger:
 class Store:
     """The directions that the matrices of one role were asked about, and their answers.
 
-    Numbers of rows differ from path to path and from layer to layer; beyond them rows are zero.
+    Numbers of rows differ from path to path and from layer to layer; what stands beyond them means
+    nothing.
     A store must not know the draw it belongs to: a cycle of references would keep its memory, most
     of what a lazy draw takes, until Python collects garbage.
 
@@ -81,9 +82,10 @@ class Store:
         self._turns = Turns()
         self._row_bytes = 2 * width * dtype.itemsize
         shape = n_paths, depth, 2, width
-        self.right = _zeros((0, *shape), dtype, device)
-        self.left = _zeros((0, *shape), dtype, device)
-        self.counts = _zeros((depth, n_paths, 3), torch.int32, device)
+        with torch.inference_mode(mode=False):
+            self.right = torch.empty((0, *shape), dtype=dtype, device=device)
+            self.left = torch.empty((0, *shape), dtype=dtype, device=device)
+            self.counts = torch.zeros(depth, n_paths, 3, dtype=torch.int32, device=device)
 
     @contextmanager
     def asking(self, first: int, count: int, *, right: int = 0, left: int = 0) -> Iterator[None]:
@@ -104,10 +106,10 @@ class Store:
         What is added to it is kept.
         """
         with self._reserved(first, count, layer, right, left) as counts:
-            asked, rights, lefts = counts[:, 0].copy(), counts[:, 1].max(), counts[:, 2].max()
+            asked = counts[:, 0].copy()
             known = Answered(
-                self._known(self.right, int(rights), layer, first, count),
-                self._known(self.left, int(lefts), layer, first, count),
+                _known(self.right, counts[:, 1], layer, first),
+                _known(self.left, counts[:, 2], layer, first),
             )
             yield known, asked
             self.counts[layer, first : first + count, 0] += known.count
@@ -132,9 +134,6 @@ class Store:
             with self._turns.of(0, self.counts.shape[1]):
                 self.right, self.left = _grown(self.right, rights), _grown(self.left, lefts)
 
-    def _known(self, memory: Tensor, rows: int, layer: int, first: int, count: int) -> Rows:
-        return Rows(memory[:rows, first : first + count, layer].unsqueeze(3) if rows else None)
-
     def _add(
         self, memory: Tensor, side: int, layer: int, first: int, direction: Tensor, answer: Tensor
     ) -> int:
@@ -156,26 +155,34 @@ class Store:
         return len(paths)
 
     def _rows(self, first: int, count: int) -> int:
-        return int(self.counts[:, first : first + count, 1:].sum())
+        # Layer by layer: sums over the last axis, of three numbers, take a hundred times as long.
+        counts = self.counts[:, first : first + count].cpu().numpy().sum(axis=0)
+        return int(counts[:, 1:].sum())
 
     def _charge(self, rows: int) -> None:
         self._ledger.add(rows * self._row_bytes)
 
 
+def _known(memory: Tensor, counts: np.ndarray, layer: int, first: int) -> Rows:
+    """Return the rows of some paths, zero where a path has fewer than others."""
+    rows = int(counts.max())
+    if rows == 0:
+        return Rows()
+    known = memory[:rows, first : first + len(counts), layer]
+    if counts.min() < rows:
+        has = torch.from_numpy(np.arange(rows)[:, None] < counts).to(memory.device)
+        known = torch.where(has[..., None, None], known, 0)
+    return Rows(known.unsqueeze(3))
+
+
 def _grown(memory: Tensor, rows: int) -> Tensor:
-    """Return memory for so many rows and as many more, so that it seldom needs to grow."""
+    """Return memory for so many rows and as many more, so that it seldom needs to grow.
+
+    It is not cleared: what is not written to takes no memory.
+    """
     if rows <= len(memory):
         return memory
-    grown = _zeros((2 * rows, *memory.shape[1:]), memory.dtype, memory.device)
-    with torch.no_grad():
+    with torch.inference_mode(mode=False), torch.no_grad():
+        grown = memory.new_empty((2 * rows, *memory.shape[1:]))
         grown[: len(memory)] = memory
     return grown
-
-
-def _zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Return memory that takes none, on a CPU, before it is written to."""
-    with torch.inference_mode(mode=False):
-        if device.type != "cpu":
-            return torch.zeros(shape, dtype=dtype, device=device)
-        kind = {torch.float32: np.float32, torch.float64: np.float64, torch.int32: np.int32}
-        return torch.from_numpy(np.zeros(shape, kind[dtype]))
