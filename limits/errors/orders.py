@@ -146,11 +146,11 @@ def _bootstrap_means(values: Array, seed: int) -> Array:
     groups = min(n, _MOST_GROUPS)
     starts = np.arange(groups) * n // groups
     sums = np.add.reduceat(values, starts, axis=1)
-    sizes = np.diff(np.append(starts, n))
+    sizes = np.diff(np.append(starts, n)).astype(np.float64)
     rng = np.random.default_rng(check_seed(seed))
     # What a multinomial law counts, drawn group by group, which takes a quarter of the time.
     drawn = rng.integers(groups, size=(_RESAMPLES, groups))
     drawn += groups * np.arange(_RESAMPLES)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=_RESAMPLES * groups).reshape(drawn.shape)
-    counts = counts.astype(np.float64)
+    flat = np.bincount(drawn.ravel(), minlength=_RESAMPLES * groups)
+    counts: Array = flat.reshape(_RESAMPLES, groups).astype(np.float64)
     return (counts @ sums.T) / (counts @ sizes)[:, None]

@@ -18,6 +18,12 @@ def _turn_to_inner(z: Any, scale: Any, bias: Any) -> None:
 
 
 @lean
+def _copy(out: Any, memory: Any, at: Any) -> None:
+    for i in range(out.size):
+        out[i] = memory[at + i]
+
+
+@lean
 def _stop(q: Any, h: Any) -> None:
     """Set to zero what a relu did not let pass."""
     for n in range(q.shape[0]):
@@ -60,42 +66,18 @@ def walk_forth(
             start, stop = k * ratio, (k + 1) * ratio
             if form.has_inner:
                 ask_all(
-                    flat,
-                    NONE,
-                    state,
-                    NONE,
-                    inputs,
-                    inside,
-                    RIGHT,
-                    path,
-                    start,
-                    stop,
-                    inputs,
-                    NONE,
-                    FORTH,
-                    table,
-                )
+                    flat, NONE, state, NONE, inputs, inside, RIGHT, path, start, stop, inputs, NONE,
+                    FORTH, table,
+                )  # fmt: skip
                 leave(inside, path, start, stop, inputs, table)
                 _turn_to_inner(field, scale, bias)
                 activate(field, field, size, form.activation)
             else:
                 activate(field, state, size, form.activation)
             ask_all(
-                flat,
-                size,
-                flat,
-                NONE,
-                inputs,
-                outside,
-                RIGHT,
-                path,
-                start,
-                stop,
-                NONE,
-                NONE,
-                FORTH,
-                table,
-            )
+                flat, size, flat, NONE, inputs, outside, RIGHT, path, start, stop, NONE, NONE,
+                FORTH, table,
+            )  # fmt: skip
             leave(outside, path, start, stop, inputs, table)
             for n in range(inputs):
                 add_product(h[0, n], room[1, n], steps.factor[0, n], form.reflects)
@@ -127,21 +109,9 @@ def _pull(
     for i in range(size):
         slope[i] *= product[i]
     ask_all(
-        flat,
-        2 * size,
-        flat,
-        NONE,
-        inputs,
-        inner,
-        LEFT,
-        path,
-        start,
-        stop,
-        2 * inputs,
-        inputs,
-        BACK,
-        desk,
-    )
+        flat, 2 * size, flat, NONE, inputs, inner, LEFT, path, start, stop, 2 * inputs, inputs,
+        BACK, desk,
+    )  # fmt: skip
     leave(inner, path, start, stop, 2 * inputs, desk)
     for i in range(size):
         pulled[i] *= scale
@@ -220,81 +190,33 @@ def walk_with_tangents(
             start, stop = k * ratio, (k + 1) * ratio
             if form.has_inner:
                 ask_all(
-                    flat,
-                    NONE,
-                    both,
-                    NONE,
-                    inputs,
-                    inside,
-                    RIGHT,
-                    path,
-                    start,
-                    stop,
-                    2 * inputs,
-                    NONE,
-                    FORTH,
-                    table,
-                )
+                    flat, NONE, both, NONE, inputs, inside, RIGHT, path, start, stop, 2 * inputs,
+                    NONE, FORTH, table,
+                )  # fmt: skip
                 ask_all(
-                    flat,
-                    size,
-                    both,
-                    size,
-                    inputs,
-                    inside,
-                    RIGHT,
-                    path,
-                    start,
-                    stop,
-                    3 * inputs,
-                    inputs,
-                    FORTH,
-                    table,
-                )
+                    flat, size, both, size, inputs, inside, RIGHT, path, start, stop, 3 * inputs,
+                    inputs, FORTH, table,
+                )  # fmt: skip
                 # The plain loop asks about the state once more, before it advances.
                 leave(inside, path, start, stop, 3 * inputs, table)
                 _turn_to_inner(field, scale, bias)
                 for i in range(size):
                     pushed[i] *= scale
             else:
-                for i in range(size):
-                    field[i], pushed[i] = both[i], both[size + i]
+                _copy(field, both, 0)
+                _copy(pushed, both, size)
             differentiate(slope, field, size, form.activation)
             activate(field, field, size, form.activation)
             for i in range(size):
                 pushed[i] *= slope[i]
             ask_all(
-                flat,
-                2 * size,
-                flat,
-                size,
-                inputs,
-                outside,
-                RIGHT,
-                path,
-                start,
-                stop,
-                NONE,
-                NONE,
-                FORTH,
-                table,
-            )
+                flat, 2 * size, flat, size, inputs, outside, RIGHT, path, start, stop, NONE, NONE,
+                FORTH, table,
+            )  # fmt: skip
             ask_all(
-                flat,
-                3 * size,
-                flat,
-                NONE,
-                inputs,
-                outside,
-                RIGHT,
-                path,
-                start,
-                stop,
-                inputs,
-                inputs,
-                FORTH,
-                table,
-            )
+                flat, 3 * size, flat, NONE, inputs, outside, RIGHT, path, start, stop, inputs,
+                inputs, FORTH, table,
+            )  # fmt: skip
             leave(outside, path, start, stop, 2 * inputs, table)
             for n in range(inputs):
                 add_product(h[1, n], room[2, n], steps.factor[0, n], False)
