@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from limits.randomness import Stream as Stream
     from limits.solvers import ClosedForm as ClosedForm
     from limits.solvers import EulerMaruyama as EulerMaruyama
+    from limits.solvers import MidpointExtrapolation as MidpointExtrapolation
     from limits.solvers import TorchDiffEq as TorchDiffEq
     from limits.solvers import TorchSDE as TorchSDE
     from limits.studies import ConvergenceStudy as ConvergenceStudy
@@ -83,7 +84,7 @@ _FACE = {
     "networks": "Block Inner ResNet embed readout",
     "paths": "BrownianPath FractionalPath IIDPath SmoothPath TrainedPath WeightPath WeightSample",
     "randomness": "Stream",
-    "solvers": "ClosedForm EulerMaruyama TorchDiffEq TorchSDE",
+    "solvers": "ClosedForm EulerMaruyama MidpointExtrapolation TorchDiffEq TorchSDE",
     "studies": "ConvergenceStudy InfiniteDepthExpectation convergence_study "
     "infinite_depth_expectation",
     "trajectory": "Trajectory",

@@ -43,6 +43,7 @@ OLD = [
     "MeanFieldWeights",
     "MeanODE",
     "MeanODESolution",
+    "MidpointExtrapolation",
     "NoLimitError",
     "NoiseSample",
     "NonFiniteStateError",

@@ -8,11 +8,13 @@ from typing import Protocol
 from torch import Tensor
 
 from limits._typing import Keep
+from limits.activations import ACTIVATIONS
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import CouplingError, DepthMismatchError, LimitsError
 from limits.networks.blocks import block_label
 from limits.networks.resnet import ResNet
-from limits.solvers import ClosedForm, EulerMaruyama, TorchDiffEq
+from limits.paths import SmoothPath
+from limits.solvers import ClosedForm, EulerMaruyama, MidpointExtrapolation, TorchDiffEq
 from limits.solvers.closed_form import has_closed_form
 from limits.trajectory import Trajectory
 
@@ -108,6 +110,8 @@ def _default(limit: DepthLimit, depths: Sequence[int]) -> Resolved:
     if has_closed_form(limit):
         return ClosedForm()
     if limit.kind == "ode" and not limit.reflected:
+        if _is_smooth(limit):
+            return MidpointExtrapolation()
         return TorchDiffEq(method="dopri8", rtol=1e-10, atol=1e-12)
     if limit.kind == "identity":
         return EulerMaruyama()
@@ -115,6 +119,12 @@ def _default(limit: DepthLimit, depths: Sequence[int]) -> Resolved:
     if limit.kind == "young":
         net = replace(net, block=limit.block, corrected=True)
     return Deep(FINER * math.lcm(*depths), net)
+
+
+def _is_smooth(limit: DepthLimit) -> bool:
+    smooth = [ACTIVATIONS[name] for name in ("identity", "tanh", "gelu")]
+    activation = getattr(limit.net.vector_field, "activation", None)
+    return isinstance(limit.path, SmoothPath) and any(activation is each for each in smooth)
 
 
 def _check_deeper(reference: int, depths: Sequence[int]) -> None:

@@ -88,7 +88,7 @@ def convergence_study(
     reference : int, float or solver, optional
         A depth: the same network, that deep, on the same paths. A float: the exact expectation
         (weak errors). A solver of the limit. Left out: the closed form where there is one,
-        dopri8 for an ODE, Euler at sixteen times the deepest for an SDE.
+        `MidpointExtrapolation` or dopri8 for an ODE, Euler at sixteen times the deepest for an SDE.
     p : {1, 2}
         The norm.
     dtype, device
