@@ -14,6 +14,7 @@ from limits.experiments.benchmarks._contest import Contest
 
 __all__ = [
     "dense_forward",
+    "dense_loop",
     "fractional",
     "fractional_draw",
     "gradients",
@@ -60,17 +61,52 @@ def dense_forward(width: int, depth: int) -> Contest:
     return Contest(ours, peer, normals=entries, products=2 * entries)
 
 
-def study(width: int, depths: tuple[int, ...], n_paths: int) -> Contest:
-    """Compare a study of coupled depths on lazy weights with the same study on dense ones."""
-    net, path = limits.ResNet("relu"), limits.BrownianPath(width)
+def dense_loop(width: int, depth: int) -> Contest:
+    """Compare the same forward pass with a plain loop: `randn`, and one product a layer."""
+    contest = dense_forward(width, depth)
+    start, scale = torch.ones(_PATHS, 1, width), (width * depth) ** -0.5
 
-    def run(*, lazy: bool) -> Callable[[], limits.ConvergenceStudy]:
-        return lambda: limits.convergence_study(
-            net, path, depths=depths[:-1], reference=depths[-1], n_paths=n_paths, seed=0, lazy=lazy
+    def peer() -> torch.Tensor:
+        h = start
+        for _ in range(depth):
+            h = torch.baddbmm(h, h.relu(), torch.randn(_PATHS, width, width), alpha=scale)
+        return h
+
+    return Contest(contest.ours, peer, normals=contest.normals, products=contest.products)
+
+
+def study(width: int, depths: tuple[int, ...], n_paths: int) -> Contest:
+    """Compare a study of coupled depths with a loop that adds up the deepest one's increments."""
+    net, path = limits.ResNet("tanh"), limits.BrownianPath(width)
+    deepest, spans = depths[-1], [depths[-1] // depth for depth in depths]
+    h0 = torch.ones(1, width, dtype=torch.float64)
+
+    def ours() -> limits.ConvergenceStudy:
+        return limits.convergence_study(
+            net, path, depths=depths[:-1], reference=deepest, n_paths=n_paths, seed=0, h0=h0
         )
 
-    drawn = n_paths * depths[-1] * width * len(depths)
-    return Contest(run(lazy=True), run(lazy=False), normals=drawn)
+    def peer() -> list[torch.Tensor]:
+        states = [torch.ones(n_paths, 1, width) for _ in spans]
+        sums = [torch.zeros(n_paths, width, width) for _ in spans]
+        for layer in range(1, deepest + 1):
+            # Increments of the longest span are sums of those of the next, and so on.
+            sums[-1].normal_()
+            for place in reversed(range(len(spans))):
+                if layer % spans[place]:
+                    break
+                h = states[place]
+                scale = (width * deepest) ** -0.5
+                states[place] = torch.baddbmm(h, h.tanh(), sums[place], alpha=scale)
+                if place:
+                    sums[place - 1] += sums[place]
+                # The last sum is drawn anew.
+                if place < len(spans) - 1:
+                    sums[place].zero_()
+        return states
+
+    drawn = n_paths * deepest * width**2
+    return Contest(ours, peer, normals=drawn)
 
 
 def wide_layer(width: int, layers: int) -> Contest:

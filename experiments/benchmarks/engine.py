@@ -161,7 +161,7 @@ ROWS = {
     },
     "matrix-torchsde": Row(
         "matrix-driven SDE: torchsde, general noise",
-        35,
+        100,
         lambda c: _sde.matrix(c.width, c.depth),
     ),
     "normals": Row(
@@ -174,9 +174,14 @@ ROWS = {
         1 / 1.3,
         lambda c: _paths.dense_forward(c.width, c.depth),
     ),
-    "lazy-study": Row(
-        "study of coupled depths, lazy: our dense one",
-        3,
+    "dense-loop": Row(
+        "dense forward, fresh weights: plain torch loop",
+        4,
+        lambda c: _paths.dense_loop(c.width, c.depth),
+    ),
+    "study-loop": Row(
+        "study of coupled depths: plain torch loop",
+        2,
         lambda c: _paths.study(c.width, _ladder(c.depth), c.n_paths),
     ),
     "lazy-wide": Row(
@@ -186,7 +191,7 @@ ROWS = {
     ),
     "lazy-gradients": Row(
         "res-3 forward and backward, lazy: nn.Linear, autograd",
-        100,
+        150,
         lambda c: _paths.gradients(c.width, c.depth),
     ),
     "multilevel-1e-3": Row(
