@@ -24,7 +24,7 @@ class Estimate:
     value : float
         The estimate, in the units of what was averaged.
     standard_error : float
-        Its standard error over independent weight draws.
+        Its standard error over independent weight draws; NaN for one draw, which cannot tell.
     n : int
         Number of weight draws (paths).
 

@@ -85,8 +85,8 @@ NUMBERS = (
     ),
     Bug(
         "gradients multiply by the increment, not by its transpose",
-        "torch.bmm(p, self.matrices.mT) * self.scale",
-        "torch.bmm(p, self.matrices) * self.scale",
+        "products = torch.bmm(rows, matrices.mT if transposed else matrices)",
+        "products = torch.bmm(rows, matrices)",
         "tests/networks/test_gradients.py -k transposed_layer",
     ),
 )
@@ -106,7 +106,7 @@ NETWORKS = (
     ),
     Bug(
         "the correction lacks 1 / width",
-        "correction = scale**2 / (2 * sample.width) if self.corrected else None",
+        "correction = scale * scale / (2 * sample.width) if self.corrected else None",
         "correction = scale**2 / 2 if self.corrected else None",
         "tests/house/test_injected_bugs_in_laws.py -k check_passes",
     ),

@@ -15,6 +15,7 @@ from limits.trajectory import Trajectory
 
 __all__ = [
     "Functional",
+    "alone",
     "check_functional",
     "functional_values",
     "path_errors",
@@ -27,6 +28,7 @@ Functional = Callable[[Tensor], Tensor]
 ErrorTime = Literal["terminal", "uniform"]
 _TIME_TOLERANCE = 1e-9
 _SMALL = 1e-100
+_LANES = 64
 
 
 @plain_numbers
@@ -164,6 +166,22 @@ def functional_values(functional: Functional, states: State) -> Tensor:
         )
     check_finite(values, "functional", "Use a functional that is finite on these states.")
     return values.double().mean(dim=1)
+
+
+def alone(functional: Functional) -> Functional:
+    """Return a functional whose value of a path does not depend on how many are beside it.
+
+    Vector loops of torch and their remainders may round differently: whole vectors of paths are
+    filled up with the first one, as `limits.activations.Shielded` fills up entries.
+    """
+
+    def filled(states: State) -> Tensor:
+        count, missing = len(states), -len(states) % _LANES
+        values = functional(torch.cat((states, states[:1].expand(missing, -1, -1))))
+        whole = isinstance(values, Tensor) and values.shape[:1] == (count + missing,)
+        return values[:count] if whole else values
+
+    return filled
 
 
 def check_functional(functional: object) -> None:

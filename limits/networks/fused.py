@@ -6,7 +6,6 @@ or lazy. Everything else, and whatever autograd records, takes the plain loops o
 """
 
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -22,7 +21,7 @@ from limits.kernels.pointwise.polynomials import ACTIVATION_CODES, ActivationCod
 from limits.networks.blocks import Block, Inner, Outer, PostRelu
 from limits.networks.log_scale import LARGEST_EXPONENT, rescaled, rescaling_period
 from limits.networks.propagate import Kept, Stepper
-from limits.parallel import check_wanted, map_chunks
+from limits.parallel import check_wanted, cores, map_chunks
 from limits.paths import IndependentSource, LazyPasses, WeightSample
 
 __all__ = ["Fused", "is_recorded"]
@@ -192,7 +191,7 @@ class Fused:
         n_paths = self.sample.n_paths
         if n_paths * work < _SMALL:
             return [(0, n_paths)]
-        threads = min(torch.get_num_threads(), os.cpu_count() or 1)
+        threads = min(torch.get_num_threads(), cores())
         chunks = math.ceil(n_paths * work / _LARGE / threads) * threads
         size = math.ceil(n_paths / chunks)
         return [(first, min(size, n_paths - first)) for first in range(0, n_paths, size)]

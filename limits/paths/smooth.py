@@ -163,12 +163,15 @@ class _FourierReader:
 
     @cached_property
     def coefficients(self) -> Tensor:
-        """Standard normals, shape ``(path, feature, width * width)``, float64."""
+        """Standard normals, shape ``(path, feature, width * width)``, float64, in pairs."""
         entries, n_features = self.source.path.width**2, self.source.n_features
         drawn = self.source.stream.normals(
             self.first_path, self.n_paths, entries, n_layers=n_features
         )
-        return drawn.transpose(0, 1).to(torch.float64, memory_format=torch.contiguous_format)
+        # Filled up to pairs of numbers: products round otherwise where a path's coefficients begin
+        # between multiples of sixteen bytes, as those of other paths would then make them.
+        paired = drawn.transpose(0, 1).to(torch.float64)
+        return torch.nn.functional.pad(paired, (0, entries % 2)).contiguous()
 
     def at(self, times: Tensor) -> LayerMatrices:
         """Return d^(1/2) V(t)^T, shape ``(path, time, width, width)``, float64."""
@@ -179,7 +182,7 @@ class _FourierReader:
         chosen = self.coefficients
         pair = chosen.expand(2, -1, -1) if len(chosen) == 1 else chosen
         values = torch.bmm(features.expand(len(pair), -1, -1), pair)[: len(chosen)]
-        return values.unflatten(2, (width, width))
+        return values[..., : width**2].unflatten(2, (width, width))
 
     def slab(self, part: int) -> LayerMatrices:
         """Return the weights at consecutive nodes k / L."""

@@ -11,7 +11,7 @@ from torch import Tensor
 from limits._typing import Progress, State
 from limits.checks import check_progress
 from limits.equations import depth_limit
-from limits.errors.metrics import Functional, path_errors, weak_differences
+from limits.errors.metrics import Functional, alone, path_errors, weak_differences
 from limits.errors.orders import fit_order, fit_weak_order
 from limits.estimates import Estimate
 from limits.exceptions import LimitsError
@@ -216,7 +216,7 @@ def _reference(
 
 def _distance(plan: Plan, network: Trajectory, reference: Trajectory | float) -> Tensor:
     if plan.functional is not None:
-        return weak_differences(network, reference, functional=plan.functional)
+        return weak_differences(network, reference, functional=alone(plan.functional))
     if not isinstance(reference, Trajectory):
         raise LimitsError("a path-by-path error needs a trajectory as its reference.")
     time = "uniform" if plan.error == "uniform" else "terminal"
