@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 
+_LARGEST_COEFFICIENT = 1e150
 _READABLE = frozenset(
     {
         torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.bool,
@@ -124,9 +125,12 @@ def check_power(p: object) -> None:
 
 
 def check_coefficient(value: object) -> None:
-    """Raise unless `value` is a finite number."""
-    if not is_number(value):
-        raise LimitsError(f"coefficient must be a finite number, found {value!r}. Use 1.0.")
+    """Raise unless `value` is a finite number whose square is one."""
+    if not is_number(value) or abs(value) > _LARGEST_COEFFICIENT:
+        raise LimitsError(
+            f"coefficient must be a finite number whose square a float can hold, of at most "
+            f"{_LARGEST_COEFFICIENT:g}, found {value!r}. Use 1.0."
+        )
 
 
 def check_progress(progress: object) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from limits._typing import Regime
 from limits.exceptions import LimitsError
 
-__all__ = ["critical_beta", "regime", "residual_scale"]
+__all__ = ["check_representable", "critical_beta", "regime", "residual_scale"]
 
 
 def critical_beta(index: float) -> float:
@@ -60,6 +60,27 @@ def residual_scale(depth: int, beta: float | Tensor, coefficient: float = 1.0) -
             "and 1."
         )
     return scale
+
+
+def check_representable(factor: float | Tensor, dtype: torch.dtype) -> None:
+    """Raise unless what multiplies states is within the range of their precision.
+
+    Raises
+    ------
+    LimitsError
+        With both numbers. Use a smaller coefficient, a larger beta, or float64.
+
+    Examples
+    --------
+    >>> check_representable(2.0, torch.float32)
+    """
+    sizes = torch.as_tensor(factor, dtype=torch.float64, device="cpu").detach().abs()
+    largest, most = float(sizes.max()), torch.finfo(dtype).max
+    if not largest <= most:
+        raise LimitsError(
+            f"a layer multiplies by {largest:.3g}, beyond the {most:.3g} that {dtype} can hold. "
+            "Use a smaller coefficient, a larger beta, or dtype=torch.float64."
+        )
 
 
 def regime(beta: float, index: float) -> Regime:

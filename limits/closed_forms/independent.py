@@ -1,13 +1,15 @@
 """Exact answers for independent weights, at every finite depth and width."""
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from limits.checks import check_coefficient, checked_array
+from limits.exceptions import LimitsError
 from limits.scalars import plain_numbers
+
+_LARGEST_EXPONENT = 700.0
 
 __all__ = [
     "LogNormal",
@@ -101,7 +103,7 @@ def linear_strong_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArra
     1.161
     """
     moment = linear_second_moment(depth, _critical(depth, coefficient))
-    return np.sqrt(math.exp(coefficient**2) - moment)
+    return np.sqrt(_exponential(coefficient**2) - moment)
 
 
 @plain_numbers
@@ -143,7 +145,7 @@ def linear_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[
     1.347
     """
     moment = linear_second_moment(depth, _critical(depth, coefficient))
-    return math.exp(coefficient**2) - moment
+    return _exponential(coefficient**2) - moment
 
 
 @plain_numbers
@@ -158,7 +160,7 @@ def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np
     0.205
     """
     moment = relu_second_moment(depth, _critical(depth, coefficient))
-    return math.exp(coefficient**2 / 2) - moment
+    return _exponential(coefficient**2 / 2) - moment
 
 
 @plain_numbers
@@ -209,7 +211,17 @@ def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64
 def _compound(depth: ArrayLike, scale: ArrayLike | None, *, rate: float) -> NDArray[np.float64]:
     depth = checked_array(depth, "depth")
     squared = 1 / depth if scale is None else checked_array(scale, "scale") ** 2
-    return np.exp(depth * np.log1p(rate * squared))
+    return _exponential(depth * np.log1p(rate * squared))
+
+
+def _exponential(exponent: ArrayLike) -> NDArray[np.float64]:
+    largest = float(np.max(exponent))
+    if largest > _LARGEST_EXPONENT:
+        raise LimitsError(
+            f"a moment exp({largest:.4g}) is beyond what a float can hold, which is "
+            f"exp({_LARGEST_EXPONENT:g}). Use a smaller coefficient, or log_norm_law."
+        )
+    return np.exp(np.asarray(exponent, dtype=np.float64))
 
 
 def _critical(depth: ArrayLike, coefficient: float) -> NDArray[np.float64]:

@@ -24,7 +24,7 @@ from limits.networks.propagate import (
 from limits.networks.states import as_states, check_same_draw, check_sample
 from limits.paths import WeightPath, WeightSample
 from limits.scalars import plain_numbers
-from limits.scaling import residual_scale
+from limits.scaling import check_representable, residual_scale
 from limits.trajectory import Trajectory
 
 __all__ = ["ResNet"]
@@ -158,8 +158,11 @@ class ResNet:
         """Return a batch of states that advances layer by layer through `sample`."""
         scale = self._scale(sample, h.shape[1])
         factor = scale * sample.depth**sample.path.index
-        correction = scale**2 / (2 * sample.width) if self.corrected else None
+        correction = scale * scale / (2 * sample.width) if self.corrected else None
         growth = float(torch.as_tensor(scale, dtype=torch.float64, device="cpu").abs().max())
+        for each in (factor, correction):
+            if each is not None:
+                check_representable(each, h.dtype)
         if isinstance(scale, Tensor):
             factor = _per_input(factor, h)
             correction = None if correction is None else _per_input(correction, h)

@@ -9,7 +9,7 @@ from limits._typing import Keep
 from limits.equations import DepthLimit, Driver
 from limits.exceptions import NoLimitError
 from limits.paths import WeightSample
-from limits.solvers.preparation import prepare
+from limits.solvers.preparation import prepare, reported
 from limits.trajectory import Trajectory, layer_times
 
 __all__ = ["ClosedForm", "has_closed_form"]
@@ -72,4 +72,4 @@ class ClosedForm:
         ito = c * c / 2 if limit.kind == "sde" else 0.0
         drift = ito * layer_times(depth, depth + 1).to(motion).reshape(-1, 1, 1, 1)
         values = states * torch.exp(c * motion - drift)
-        return Trajectory.of(driver, values)
+        return reported(Trajectory.of(driver, values), "the closed form")

@@ -11,7 +11,6 @@ from limits.checks import check_steps
 from limits.equations import DepthLimit, Driver, NoiseSample
 from limits.equations.foreign import ForeignSDE
 from limits.equations.ode import DriftField
-from limits.exceptions import NonFiniteStateError
 from limits.networks.fused import Fused
 from limits.networks.log_scale import restored
 from limits.networks.propagate import Stepper, advance
@@ -20,7 +19,7 @@ from limits.paths import WeightSample
 from limits.scalars import plain_numbers
 from limits.solvers.foreign import solve_foreign
 from limits.solvers.law_form import ranges_on_noise, steps_on_noise
-from limits.solvers.preparation import constant, prepare
+from limits.solvers.preparation import constant, prepare, reported
 from limits.trajectory import Trajectory, join_paths
 
 if TYPE_CHECKING:
@@ -114,13 +113,7 @@ class EulerMaruyama:
         compiled = isinstance(driver, NoiseSample)
         ranges = ranges_on_noise(limit, states, driver) if compiled else driver.shares()
         out = join_paths(map_chunks(solve_chunk, ranges, threads=not h0.requires_grad))
-        bad = int((~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1).sum())
-        if bad:
-            raise NonFiniteStateError(
-                f"the Euler scheme with {driver.depth} steps overflowed in {bad} of "
-                f"{driver.n_paths} paths. Use more steps, or an activation of linear growth."
-            )
-        return out
+        return reported(out, f"the Euler scheme with {driver.depth} steps")
 
 
 def _on_weights(

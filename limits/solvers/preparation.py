@@ -7,11 +7,12 @@ from limits._typing import Keep, State
 from limits.checks import check_beta_length, check_choice
 from limits.equations import DepthLimit, Driver
 from limits.equations.isotropic import isotropic_of
-from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError
+from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError, NonFiniteStateError
 from limits.networks.states import as_states
+from limits.scaling import check_representable
 from limits.trajectory import Trajectory
 
-__all__ = ["constant", "prepare", "unpacked"]
+__all__ = ["constant", "prepare", "reported", "unpacked"]
 
 
 def prepare(
@@ -38,6 +39,7 @@ def prepare(
     driver = limit.check_driver(driver)
     states = limit.start(as_states(h0, driver))
     check_beta_length(limit.net.beta, states.shape[1])
+    check_representable(limit.net.coefficient**2, driver.dtype)
     if limit.form == "law":
         _check_joint_law(states, limit)
     if steps is None:
@@ -55,6 +57,23 @@ def constant(states: State, driver: Driver, keep: Keep) -> Trajectory:
     n_states = driver.depth + 1 if keep == "all" else 2
     # A copy: the solution does not change when its input does.
     return Trajectory.of(driver, states.repeat(n_states, 1, 1, 1))
+
+
+def reported(out: Trajectory, scheme: str) -> Trajectory:
+    """Return a solution, if it is finite.
+
+    Raises
+    ------
+    NonFiniteStateError
+        With the number of paths that overflowed.
+    """
+    overflowed = (~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1)
+    if bool(overflowed.any()):
+        raise NonFiniteStateError(
+            f"{scheme} overflowed in {int(overflowed.sum())} of {len(overflowed)} paths. Use more "
+            "steps, a smaller coefficient, or an activation of linear growth."
+        )
+    return out
 
 
 def _check_joint_law(states: State, limit: DepthLimit) -> None:

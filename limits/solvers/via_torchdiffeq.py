@@ -16,7 +16,7 @@ from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import TrainedPath, WeightSample
 from limits.scalars import plain_numbers
-from limits.solvers.preparation import constant, prepare
+from limits.solvers.preparation import constant, prepare, reported
 from limits.trajectory import Trajectory, join_paths, layer_times
 
 __all__ = ["TorchDiffEq"]
@@ -100,6 +100,8 @@ class TorchDiffEq:
         ------
         SolverError
             If the limit is no ODE, or torchdiffeq gave up.
+        NonFiniteStateError
+            If the solution overflows.
         """
         states, driver = prepare(limit, h0, sample, self.steps, keep)
         if limit.kind == "identity":
@@ -124,7 +126,8 @@ class TorchDiffEq:
                 return self._solve_part(limit, chosen, part, keep)
             return self._solve_alone(limit, chosen, part, keep)
 
-        return join_paths(map_chunks(solve_part, ranges, threads=not h0.requires_grad))
+        out = join_paths(map_chunks(solve_part, ranges, threads=not h0.requires_grad))
+        return reported(out, f"torchdiffeq {self.method}")
 
     def _solve_alone(
         self, limit: DepthLimit, states: Tensor, part: WeightSample, keep: Keep

@@ -13,7 +13,7 @@ from limits.exceptions import SolverError
 from limits.modes import keeps_dtypes
 from limits.paths import WeightSample
 from limits.scalars import plain_numbers
-from limits.solvers.preparation import constant, prepare, unpacked
+from limits.solvers.preparation import constant, prepare, reported, unpacked
 from limits.trajectory import Trajectory
 
 __all__ = ["TorchSDE"]
@@ -61,6 +61,8 @@ class TorchSDE:
         ------
         SolverError
             If the limit is no SDE, or torchsde did not take the number of steps asked for.
+        NonFiniteStateError
+            If the solution overflows.
         """
         states, driver = prepare(limit, h0, sample, self.steps, keep)
         if limit.kind == "identity":
@@ -94,4 +96,5 @@ class TorchSDE:
                 "power of two, or report the version of torchsde."
             )
         values = unpacked(limit, cast("Tensor", solution), keep)
-        return Trajectory.of(driver, values, steps=noise.steps)
+        out = Trajectory.of(driver, values, steps=noise.steps)
+        return reported(out, f"torchsde {self.method} with {noise.steps} steps")

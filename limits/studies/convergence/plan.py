@@ -74,11 +74,14 @@ def exact_errors(plan: Plan, states: State) -> NDArray[np.float64] | None:
         return None
     depths = np.asarray(plan.depths)
     c = limit.net.coefficient
-    if isinstance(plan.reference, Deep):
-        errors = linear_nested_strong_error(depths, plan.reference.depth, coefficient=c)
-    elif isinstance(plan.reference, ClosedForm):
-        errors = linear_strong_error(depths, coefficient=c)
-    else:
+    try:
+        if isinstance(plan.reference, Deep):
+            errors = linear_nested_strong_error(depths, plan.reference.depth, coefficient=c)
+        elif isinstance(plan.reference, ClosedForm):
+            errors = linear_strong_error(depths, coefficient=c)
+        else:
+            return None
+    except LimitsError:  # beyond what a float can hold, unlike the errors of some paths
         return None
     return errors * float(states.double().square().sum(dim=-1).mean().sqrt())
 

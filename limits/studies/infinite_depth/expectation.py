@@ -22,6 +22,7 @@ from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
 from limits.paths import TrainedPath, WeightPath
 from limits.scalars import plain_numbers
+from limits.scaling import check_representable
 from limits.studies.convergence.plan import net_label
 from limits.studies.infinite_depth.couplings import (
     CouplingName,
@@ -126,6 +127,7 @@ def infinite_depth_expectation(
     limit.check_exists()
     _refuse_without_law(limit)
     # A draw of one path carries the checks of seed, precision, device and inputs.
+    check_representable(net.coefficient**2, dtype)
     one = path.sample(depth=1, n_paths=1, seed=seed, dtype=dtype, device=device)
     states = limit.start(as_states(h0, one))[0].detach()
     check_beta_length(net.beta, len(states))

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from limits.exceptions import NonFiniteStateError
+
 __all__ = ["Extrapolation", "Moments", "Tally", "allocation", "moments", "trusted_variances"]
 
 _DECAY = 4
@@ -163,10 +165,21 @@ class Tally:
 
 
 def moments(values: Tensor) -> Moments:
-    """Return count, mean and sums of powers of the deviations."""
+    """Return count, mean and sums of powers of the deviations.
+
+    Raises
+    ------
+    NonFiniteStateError
+        If their fourth powers overflow. Use a functional of smaller values.
+    """
     mean = values.mean()
     apart = values - mean
     squares = apart.square()
+    if not math.isfinite(float(squares.square().sum())):
+        raise NonFiniteStateError(
+            f"values of the functional differ by {float(apart.abs().max()):.3g}, whose fourth "
+            "powers a float cannot hold. Use a smaller coefficient, or the functional's logarithm."
+        )
     return Moments(
         len(values),
         float(mean),
