@@ -117,12 +117,13 @@ def test_layers_of_any_shape_and_arrays_are_taken():
 
 
 def test_a_single_weight_gets_an_interval_from_stretches_of_layers():
-    # Over eight seeds 53 to 62 of 64 intervals held the truth, 90 % on average: neighbouring
-    # stretches are not quite independent.
+    # Measured with 400 replications: 95.0 % of intervals hold 1/2 at this depth (91.8 % without the
+    # widening for few and dependent stretches), 91.0 % at depth 512 (85.0 %), 88.8 % at 128
+    # (78.2 %); 94.8 % hold H = 0.7 at this depth. Of 64 fewer than 57 would be a chance of 1 %.
     weights = limits.BrownianPath(1).sample(depth=2048, n_paths=64, seed=0).layer_weights.squeeze()
     found = [limits.weight_regularity(each) for each in weights.unbind(1)]
     assert 0.05 < np.median([each.hurst_high - each.hurst_low for each in found]) < 0.4
-    assert sum(each.hurst_low < 0.5 < each.hurst_high for each in found) >= 50
+    assert sum(each.hurst_low < 0.5 < each.hurst_high for each in found) >= 57
 
 
 def test_the_bootstrap_has_a_seed():

@@ -7,6 +7,7 @@ from typing import TypeAlias, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from limits.checks import check_finite, check_seed, checked_array
@@ -43,8 +44,9 @@ def weight_regularity(
     of log mean Z_n^2 in log n for n = 1, 2, 4, 8, 16, each weighted by the blocks there are:
     exact for fractional noise of any H in (0, 1), 1/2 for independent layers whatever their
     law, 2 for weights that are differentiable in layer time. A mean that the weights share
-    does not count. The interval is a bootstrap over entries (over stretches of layers too
-    where there are fewer than 32 entries).
+    does not count. The interval is a bootstrap over entries; where there are fewer than 32, over
+    stretches of layers too, and widened by Student's quantile and by what neighbours share
+    (a single weight: 95 % of intervals hold the index at 2048 layers, 91 % at 512).
 
     The verdict is ``"smooth"`` if the interval lies above 1 (the limit is an ODE), ``"rough"``
     if it reaches down to 0.55 (independent or alternating layers: SDE-like), else ``"between"``
@@ -180,7 +182,21 @@ def _hurst(sums: NDArray[np.float64], seed: int) -> tuple[float, float, float]:
     counts = rng.multinomial(units, np.full(units, 1 / units), size=_RESAMPLES)
     resampled = slope @ np.log(np.maximum(squares @ counts.T / units, 1e-300)) / 2
     low, high = np.percentile(resampled, [2.5, 97.5])
-    return float(value), float(low), float(high)
+    # Resampling few units lacks what Student's law has beyond the normal one, and stretches of
+    # layers side by side are not independent.
+    wider = _wider(slope, squares) if stretches > 1 else 1.0
+    return float(value), float(value - wider * (value - low)), float(value + wider * (high - value))
+
+
+def _wider(slope: NDArray[np.float64], squares: NDArray[np.float64]) -> float:
+    """Return by what the bootstrap's interval is too short, for units that follow one another."""
+    units = squares.shape[1]
+    influence = slope @ (squares / squares.mean(axis=1, keepdims=True))
+    influence -= influence.mean()
+    alone = max(float(influence @ influence), np.finfo(float).tiny)
+    neighbours = 1 + 2 * (influence[1:] @ influence[:-1]) / alone
+    quantile = stats.t.ppf(0.975, units - 1) / stats.norm.ppf(0.975)
+    return float(quantile * np.sqrt(max(1.0, neighbours) * units / (units - 1)))
 
 
 def _mean_squares(sums: NDArray[np.float64], n: int, stretches: int) -> NDArray[np.float64]:
