@@ -1,0 +1,61 @@
+"""Random calls are answered or refused, and what checks them sees what it is there for."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from tests.kinds_of_calls import ASKED, Answer, Call
+from tests.random_calls import answered, check, run
+
+
+@pytest.mark.parametrize("asked", ASKED)
+def test_one_call_of_every_kind_is_answered(asked):
+    path = "rbf" if asked in ("rk4", "bosh3") else "brownian"
+    call = Call(asked, path, width=1 if asked == "closed form" else 3)
+    if asked == "closed form":
+        call = replace(call, activation="identity")
+    assert isinstance(answered(call), Answer)
+    check(call)
+
+
+@pytest.mark.thorough
+def test_three_hundred_random_calls_are_answered_or_refused():
+    run(300, derandomize=True)
+
+
+def test_foreign_exception_is_a_fault(monkeypatch):
+    def failing(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(ASKED, "network", failing)
+    with pytest.raises(ZeroDivisionError):
+        check(Call())
+
+
+def test_numbers_that_depend_on_threads_are_a_fault(monkeypatch):
+    threads = lambda *_: Answer((torch.full((1, 3, 1), torch.get_num_threads()),))  # noqa: E731
+    monkeypatch.setitem(ASKED, "network", threads)
+    with pytest.raises(AssertionError, match="on 2 threads"):
+        check(Call())
+
+
+def test_silent_nan_is_a_fault(monkeypatch):
+    nan = torch.full((2, 3, 1, 1), float("nan"))
+    monkeypatch.setitem(ASKED, "network", lambda *_: Answer((nan,)))
+    with pytest.raises(AssertionError, match="nan"):
+        check(Call())
+
+
+def test_input_that_is_overwritten_is_a_fault(monkeypatch):
+    monkeypatch.setitem(ASKED, "network", lambda c, d, h0: h0.zero_())
+    with pytest.raises(AssertionError, match="overwritten"):
+        check(Call())
+
+
+def test_company_that_shows_is_a_fault(monkeypatch):
+    monkeypatch.setitem(
+        ASKED, "network", lambda c, d, h0: Answer((torch.full((1, d.n_paths, 1), d.n_paths),))
+    )
+    with pytest.raises(AssertionError, match="alone"):
+        check(Call())
