@@ -23,16 +23,40 @@ def datasets():
     return {name: stored(f"zhang2022.{name}") for name in MODULES}
 
 
-def test_the_check_of_descent_notices_a_rate_that_falls(datasets):
-    broken = datasets["descent"].copy(deep=True)
-    broken["rate"].loc[{"case": "half"}] = broken["rate"].sel(case="one").to_numpy()
-    passed = [each.passed for each in descent.check(broken)]
-    assert passed == [False, True, True, False, True]
-    broken["log_loss"].loc[{"case": "quarter"}] = 0.0
-    # Without a skip connection some draws stay where they are: no share of what is predicted.
-    for name in ("log_loss", "smallest"):
-        broken[name].loc[{"case": "half"}] = broken[name].sel(case="feed-forward").to_numpy()
-    assert [each.passed for each in descent.check(broken)] == [False, False, True, False, False]
+def planted(dataset: xr.Dataset, names: tuple[str, ...], swapped: dict[str, str]) -> list[bool]:
+    """Return whether verdicts pass where cases have the numbers of other cases."""
+    broken = dataset.copy(deep=True)
+    for case, source in swapped.items():
+        for name in names:
+            broken[name].loc[{"case": case}] = dataset[name].sel(case=source).to_numpy()
+    return [each.passed for each in descent.check(broken)]
+
+
+def test_the_check_of_descent_notices_exchanged_scalings(datasets):
+    right = datasets["descent"]
+    exchanged = {"one": "quarter", "half": "quarter", "quarter": "one", "feed-forward": "one"}
+    passed = planted(right, ("log_condition",), exchanged)
+    assert passed[:3] == [False] * 3
+    assert not passed[5]
+    # Networks that stay where they are do not follow their kernel.
+    still = right.copy(deep=True)
+    still["log_loss"][:] = still["log_loss"].isel(step=0)
+    assert [each.passed for each in descent.check(still)][3:5] == [False] * 2
+
+
+def test_the_check_of_descent_notices_widths_that_are_all_alike(datasets):
+    right = datasets["descent"]
+    widths = [case for case in right["case"].to_numpy() if case.startswith("half-")]
+    for same in (widths[0], widths[-1]):
+        swapped = dict.fromkeys(widths, same)
+        passed = planted(right, ("log_loss", "log_condition"), swapped)
+        assert passed == [True] * 6 + [False]
+
+
+def test_intervals_of_shares_are_those_of_clopper_and_pearson():
+    # Of 10 draws without a hit, 1 - 0.005^(1/10).
+    assert descent.share_interval(0, 10) == pytest.approx((0, 1 - 0.005**0.1))
+    assert descent.share_interval(10, 10) == pytest.approx((0.005**0.1, 1))
 
 
 def test_the_check_of_training_notices_what_trains_and_what_does_not(datasets):
@@ -106,15 +130,8 @@ def test_the_epoch_of_a_divergence_is_that_of_the_numbers():
     plt.close(figure)
 
 
-def test_the_mean_rate_is_that_of_all_draws_of_all_parts(datasets):
-    middle, reach = descent.mean_rates(datasets["descent"], "half")
-    values = datasets["descent"]["rate"].sel(case="half").transpose("depth", ...).to_numpy()
-    flat = values.reshape(len(middle), -1)
-    assert flat.shape[1] == 16
-    assert np.allclose(middle, flat.mean(axis=1))
-    assert np.allclose(reach, 1.96 * flat.std(axis=1, ddof=1) / np.sqrt(16))
-
-
 def test_settings_that_cannot_run_are_refused():
     with pytest.raises(ValueError, match="must not repeat width=64"):
         descent.Config(width=64)
+    with pytest.raises(ValueError, match="narrow_depth=5 must be one of"):
+        descent.Config(narrow_depth=5)
