@@ -56,16 +56,19 @@ def _against_depth(ax: Axes, dataset: xr.Dataset, case: str, logs: np.ndarray) -
 def _draw_conditions(ax: Axes, dataset: xr.Dataset) -> None:
     depths = dataset["depth"].to_numpy()
     fine = np.geomspace(depths[0], depths[-1], 50)
-    for case in ("one", "half", "quarter"):
+    for case in CASES:
         logs = log_conditions(dataset, case)
         _against_depth(ax, dataset, case, logs)
+        if case == "feed-forward":
+            continue
         first, last = logs.mean(axis=1)[[0, -2]]
         slope = (last - first) / (depths[-2] ** -0.5 - depths[0] ** -0.5)
         curve = np.exp(first + slope * (fine**-0.5 - depths[0] ** -0.5))
         ax.plot(fine, curve, **{**DASHED, "color": CASES[case].colour})
     ax.plot([], [], label=r"$a-c\,L^{-1/2}$ without $L=$" + f"{depths[-1]}", **DASHED)
     ax.set_title("condition number of the kernel")
-    ax.legend(loc="upper left")
+    ax.set_ylim(top=60 * ax.get_ylim()[1])
+    ax.legend(loc="upper left", ncols=2)
 
 
 def _draw_losses(ax: Axes, dataset: xr.Dataset) -> None:
@@ -93,6 +96,8 @@ def _draw_rates(ax: Axes, dataset: xr.Dataset) -> None:
             ax.plot(dataset["depth"], expected, **{**DASHED, "color": CASES[case].colour})
     ax.plot([], [], label="by the smallest eigenvalue", **DASHED)
     ax.set_title("rate: $-$d log loss / d step")
+    low, high = ax.get_ylim()
+    ax.set_ylim(min(low, 2e-4), high)
     ax.legend(fontsize=6.8, loc="lower left")
 
 

@@ -22,6 +22,7 @@ from limits.experiments.zhang2022._rates import (
     excess_growth,
     expected_rates,
     interval,
+    log_conditions,
     rates_of,
     reached,
     share_interval,
