@@ -15,6 +15,8 @@ from limits.experiments.marion2025._published import variance
 from limits.plots import ORANGE
 
 _MAP = "cividis"
+_REACH = 0.15
+"""Distance in beta within which the growth exponent is taken as linear."""
 _THEORY = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.3}
 _HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 
@@ -24,6 +26,28 @@ def borders(dataset: xr.Dataset) -> np.ndarray:
     growth = dataset["growth"].sel(statistic="value")
     tried = dataset["beta"].to_numpy()
     return np.array([_zero(tried, row.to_numpy()) for row in growth.transpose("hurst", "beta")])
+
+
+def expected_borders(dataset: xr.Dataset) -> np.ndarray:
+    """Return where growth between the two depths ends in theory, for every H."""
+    shallow, deep = (int(depth) for depth in dataset.attrs["depths"])
+    border = limits.closed_forms.fractional_relu_border
+    return np.array([border(hurst, shallow, deep) for hurst in map(float, dataset["hurst"])])
+
+
+def border_errors(dataset: xr.Dataset) -> np.ndarray:
+    """Return standard errors of the borders, at the predicted ones."""
+    tried = dataset["beta"].to_numpy()
+    growth, errors = (
+        dataset["growth"].sel(statistic=name).transpose("hurst", "beta").to_numpy()
+        for name in ("value", "standard_error")
+    )
+    found = []
+    for row, error, border in zip(growth, errors, expected_borders(dataset), strict=True):
+        near = abs(tried - border) < _REACH
+        slope = np.polyfit(tried[near], row[near], 1)[0]
+        found.append(abs(np.interp(border, tried, error) / slope))
+    return np.array(found)
 
 
 def _zero(tried: np.ndarray, growth: np.ndarray) -> float:

@@ -8,6 +8,7 @@ order-one weights of variance 1 / width.
 from limits.closed_forms.fractional import (
     fractional_autocovariance as fractional_autocovariance,
 )
+from limits.closed_forms.fractional import fractional_relu_border as fractional_relu_border
 from limits.closed_forms.fractional import rough_drift as rough_drift
 from limits.closed_forms.fractional import rough_relu_law as rough_relu_law
 from limits.closed_forms.fractional import rough_relu_rates as rough_relu_rates

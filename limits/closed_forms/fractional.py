@@ -11,6 +11,7 @@ from limits.scalars import plain_numbers
 
 __all__ = [
     "fractional_autocovariance",
+    "fractional_relu_border",
     "rough_drift",
     "rough_relu_law",
     "rough_relu_rates",
@@ -50,6 +51,46 @@ def fractional_autocovariance(lags: ArrayLike, hurst: float) -> NDArray[np.float
         below = np.expm1(2 * hurst * np.log1p(-1 / safe))
     above = np.expm1(2 * hurst * np.log1p(1 / safe))
     return np.where(j >= 1, safe ** (2 * hurst) / 2 * (above + below), 1.0)
+
+
+@plain_numbers
+def fractional_relu_border(hurst: float, shallow: int, deep: int) -> float:
+    """Return the beta at which E|h_L - h_0|^2 of res-3 is the same at two depths.
+
+    Where states have moved little, E|h_L - h_0|^2 / |h_0|^2 = L^(-2 beta) S(L) with
+    S(L) = sum_{k,l} r(k - l) k(r(k - l)), r the correlation of the weights at a lag and
+    k(x) = ((1 - x^2)^(1/2) + x (pi - arccos x)) / (2 pi). S grows like L^2H for H > 1/2 and like
+    L below, but slowly so, and the border lies below max(H, 1/2) at any depth:
+    log(S(L') / S(L)) / (2 log(L' / L)).
+
+    Parameters
+    ----------
+    hurst : float
+        Hurst index H of all weights.
+    shallow, deep : int
+        The two depths.
+
+    Examples
+    --------
+    >>> fractional_relu_border(0.5, 250, 1000)
+    0.5
+    >>> round(fractional_relu_border(0.7, 250, 1000), 3)
+    0.66
+    """
+    growth = math.log(_relu_change(deep, hurst) / _relu_change(shallow, hurst))
+    return growth / (2 * math.log(deep / shallow))
+
+
+def _arc_cosine(r: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return k(r) = E relu(x) relu(y) of unit normals of correlation r."""
+    return (np.sqrt(1 - r**2) + r * (math.pi - np.arccos(r))) / (2 * math.pi)
+
+
+def _relu_change(depth: int, hurst: float) -> float:
+    """Return S(L)."""
+    lags = np.arange(1, depth)
+    r = fractional_autocovariance(lags, hurst)
+    return depth / 2 + 2 * float(((depth - lags) * r * _arc_cosine(r)).sum())
 
 
 @plain_numbers
@@ -116,7 +157,7 @@ def rough_relu_rates(hurst: float, width: int) -> tuple[float, float]:
     [0.419, 0.394, 0.359]
     """
     r = fractional_autocovariance(np.arange(1, _TERMS), hurst)
-    kernel = (np.sqrt(1 - r**2) + r * (math.pi - np.arccos(r))) / (2 * math.pi)
+    kernel = _arc_cosine(r)
     series = float((r * (kernel - 1 / (2 * math.pi))).sum())
     return 0.5 - 1 / (2 * math.pi) + 2 * series, 1 / (4 * math.pi * width)
 
