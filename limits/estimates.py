@@ -117,12 +117,41 @@ class Order:
 @plain_numbers
 @dataclass(frozen=True)
 class Verdict:
-    """One claim of an experiment, what was asked of it and what was measured."""
+    """One claim of an experiment, what was asked of it and what was measured.
+
+    Parameters
+    ----------
+    claim, asked, measured : str
+        The claim, what its test asks for, and what was found, in words and numbers.
+    passed : bool
+        Whether it was found.
+    decided : bool
+        False where the numbers can say neither yes nor no, such as an optimum at the end of its
+        range: such a claim has not passed, and has not failed.
+
+    Examples
+    --------
+    >>> Verdict("best rate", "inside the grid", "at its end", False, decided=False).word
+    'not decided'
+    """
 
     claim: str
     asked: str
     measured: str
     passed: bool
+    decided: bool = True
+
+    @property
+    def failed(self) -> bool:
+        """Whether the numbers contradict the claim."""
+        return self.decided and not self.passed
+
+    @property
+    def word(self) -> str:
+        """``pass``, ``FAIL`` or ``not decided``."""
+        if self.passed:
+            return "pass"
+        return "FAIL" if self.decided else "not decided"
 
     @classmethod
     def of_order(

@@ -32,7 +32,7 @@ def figures(
     entries = index_of(out)
     file = out / "README.md"
     write_bytes(file, figure_index(entries).encode())
-    failed = [each.stem for each in entries if not each.verdict.startswith("pass")]
+    failed = [each.stem for each in entries if each.verdict.startswith("FAIL")]
     console = output_console()
     console.print(Text(f"{len(entries)} figures: {file}"), soft_wrap=True)
     if failed:

@@ -50,10 +50,11 @@ class _Outcome:
     judged: int
     seconds: float
     problem: str = ""
+    failed: int = 0
 
     @property
     def good(self) -> bool:
-        return not self.problem and self.passed == self.judged
+        return not (self.problem or self.failed)
 
 
 def run_experiments(arguments: Sequence[str]) -> int:
@@ -62,7 +63,7 @@ def run_experiments(arguments: Sequence[str]) -> int:
     Returns
     -------
     int
-        0 if every verdict passed, else 1.
+        0 if no verdict failed, else 1; what is not decided has not failed.
 
     Raises
     ------
@@ -136,7 +137,8 @@ def _run_one(name: str, experiment: RunnableExperiment, config: Any, session: _S
     lines = f"numbers: {numbers}\nfigure:  {figure}\n{duration(seconds)}"
     console.print(Text(lines), soft_wrap=True)
     passed = sum(verdict.passed for verdict in verdicts)
-    return _Outcome(name, passed, len(verdicts), seconds)
+    failed = sum(verdict.failed for verdict in verdicts)
+    return _Outcome(name, passed, len(verdicts), seconds, failed=failed)
 
 
 def _compute(

@@ -40,9 +40,10 @@ class FigureEntry:
 
     @property
     def verdict(self) -> str:
-        """``pass`` or ``FAIL``, with counts."""
-        passed = sum(each.passed for each in self.verdicts)
-        word = "pass" if passed == len(self.verdicts) else "FAIL"
+        """The worst word of all verdicts, with the count of those that passed."""
+        words = [each.word for each in self.verdicts]
+        passed = words.count("pass")
+        word = next((each for each in ("FAIL", "not decided") if each in words), "pass")
         return f"{word}, {passed} of {len(self.verdicts)}"
 
 
@@ -72,15 +73,11 @@ def figure_index(entries: Sequence[FigureEntry]) -> str:
 
 def _section(entry: FigureEntry) -> str:
     rows = [
-        _row(*map(_escaped, (each.claim, each.asked, each.measured)), _word(each))
+        _row(*map(_escaped, (each.claim, each.asked, each.measured)), each.word)
         for each in entry.verdicts
     ]
     table = _table(("claim", "asked", "measured", "verdict"), rows)
     return f"## {entry.stem}\n\n{entry.claim}\n\n![{entry.claim}]({entry.stem}.png)\n\n{table}"
-
-
-def _word(verdict: Verdict) -> str:
-    return "pass" if verdict.passed else "FAIL"
 
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:

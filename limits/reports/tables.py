@@ -25,7 +25,7 @@ _ORDER = (
 
 
 def verdict_table(verdicts: Iterable[Verdict], *, title: str | None = None) -> Table:
-    """Return one row per verdict, ending in ``pass`` or ``FAIL``.
+    """Return one row per verdict, ending in ``pass``, ``FAIL`` or ``not decided``.
 
     Parameters
     ----------
@@ -36,7 +36,8 @@ def verdict_table(verdicts: Iterable[Verdict], *, title: str | None = None) -> T
     """
     table = _table("claim", "asked", "measured", "verdict", title=title)
     for verdict in verdicts:
-        word = Text("pass", "bold green") if verdict.passed else Text("FAIL", "bold red")
+        colour = {"pass": "green", "FAIL": "red"}.get(verdict.word, "yellow")
+        word = Text(verdict.word, f"bold {colour}")
         table.add_row(Text(verdict.claim), Text(verdict.asked), Text(verdict.measured), word)
     return table
 

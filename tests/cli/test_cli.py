@@ -126,6 +126,12 @@ def test_running_an_experiment_writes_numbers_and_figure_and_prints_verdicts(exp
     assert "law=brownian" in err
 
 
+def test_what_is_not_decided_is_said_and_is_no_failure(experiments, said):
+    experiments("made_up", change=("passed),)", "False, decided=False),)"))
+    assert main(["run", "made_up"]) == 0
+    assert "not decided" in said()[0]
+
+
 def test_another_scale_or_other_settings_do_not_replace_the_figure_at_laptop_scale(experiments):
     assert main(["run", "made_up", "--scale", "smoke", "--out", "here"]) == 0
     assert main(["run", "made_up", "--out", "here", "--n-paths", "128"]) == 0

@@ -46,6 +46,19 @@ def test_a_page_escapes_bars_and_counts_verdicts():
     assert "![Norms.](a.b-paper.png)" in page
 
 
+def test_what_is_not_decided_has_neither_passed_nor_failed():
+    open_one = Verdict("optimum", "inside the grid", "at its end", False, decided=False)
+    good, bad = Verdict("slope", "-1", "-1", True), Verdict("slope", "-1", "-2", False)
+    assert [each.failed for each in (open_one, good, bad)] == [False, False, True]
+
+    def page_of(*verdicts: Verdict) -> str:
+        return figure_index([FigureEntry("a", "limits run a", 1.0, "Norms.", verdicts)])
+
+    assert "| not decided, 1 of 2 |" in page_of(open_one, good)
+    assert "| at its end | not decided |" in page_of(open_one)
+    assert "| FAIL, 1 of 3 |" in page_of(open_one, good, bad)
+
+
 def stored(folder: Path, **changes: object) -> None:
     """Store the committed numbers of a figure under another name, attributes changed."""
     dataset = load_dataset(FIGURES / "data" / "beyond.regularity.nc")
