@@ -1,8 +1,8 @@
 """Digits by regression: mean-field ResNets with frozen embeddings and the Mean ODE of training.
 
 Networks of growing L M and the same embeddings are trained by full-batch gradient descent on
-digit images. Their loss curves close in on that of the limit, at the rate (LM)^(-1/2). The limit
-is the Mean ODE of these very embeddings.
+digit images. They scatter around their mean by (LM)^(-1/2), and the mean is at the limit but for
+the bias of their depth. The limit is the Mean ODE of these very embeddings.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.chizat2025._drawing import plain_axes
+from limits.experiments.chizat2025._judging import of_exponent, student_quantile
 from limits.plots import BLUE, DASHED, ORANGE
 
 CITATION = (
@@ -65,8 +66,8 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        n_inputs=20, embedding_dim=16, depth=16, hidden_widths=(4, 16, 64), steps=60,
-        particles=1024, nodes=5,
+        n_inputs=10, embedding_dim=10, depth=64, hidden_widths=(1, 2, 4), steps=60, n_paths=32,
+        particles=512, nodes=4,
     ),
     "laptop": Config(),
     "paper": Config(
@@ -185,9 +186,19 @@ def errors(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def order(dataset: xr.Dataset) -> limits.Order:
-    """Return the order of the outputs' error in L M."""
-    sizes, outputs, _ = errors(dataset)
-    return limits.fit_order(outputs, depths=tuple(int(size) for size in sizes), seed=0)
+    """Return the order in L M of the scatter of outputs around their mean over networks.
+
+    Of the distance to the limit a part, the bias, falls with the depth alone. The next term of
+    the scatter is smaller by D/(LM): only sizes where that is a quarter and less.
+    """
+    least = 4 * dataset.attrs["embedding_dim"] / dataset.attrs["depth"]
+    widths = [int(m) for m in dataset["hidden_width"] if m != LIMIT and m >= least]
+    nets = dataset["output"].sel(hidden_width=widths)
+    apart = ((nets - nets.mean("path")) ** 2).mean(("input", "target")) ** 0.5
+    sizes = tuple(width * dataset.attrs["depth"] for width in widths)
+    return limits.fit_order(
+        apart.transpose("hidden_width", "path").to_numpy(), depths=sizes, seed=0
+    )
 
 
 def draw(dataset: xr.Dataset) -> Figure:
@@ -231,9 +242,7 @@ def _draw_curves(ax: Axes, dataset: xr.Dataset) -> None:
 def _draw_errors(ax: Axes, dataset: xr.Dataset) -> None:
     sizes, outputs, curves = errors(dataset)
     fitted = order(dataset)
-    label = (
-        f"outputs after training\norder {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]"
-    )
+    label = f"outputs after training\n(scatter {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}])"
     for values, colour, marker, text in (
         (outputs, BLUE, "o", label),
         (curves, ORANGE, "s", "loss curve, largest\nrelative distance"),
@@ -260,27 +269,18 @@ def _draw_errors(ax: Axes, dataset: xr.Dataset) -> None:
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     """Judge whether the networks close in on the limit, and whether anything was learnt."""
     sizes, outputs, curves = errors(dataset)
-    fitted = order(dataset)
-    near = (curves**2).mean(axis=1) ** 0.5
     root = (outputs**2).mean(axis=1) ** 0.5
     limit = dataset.sel(hidden_width=LIMIT)
     fall = float(limit["loss"].isel(step=-1, path=0) / limit["loss"].isel(step=0, path=0))
     accuracy = float(limit["accuracy"].isel(path=0))
     own = float(dataset["own_error"].max())
     return (
-        limits.Verdict(
-            "outputs close in on the limit's with L M",
-            "0.5 within 0.05 of an interval narrower than 0.15",
-            f"order {fitted.value:.3f} [{fitted.low:.3f}, {fitted.high:.3f}], "
-            f"L M = {sizes[0]}-{sizes[-1]}",
-            fitted.agrees_with(0.5, margin=0.05, widest=0.15),
+        of_exponent(
+            "outputs scatter around their mean by (LM)^(-1/2)", order(dataset), 0.5, widest=0.3,
+            symbol="L M",
         ),
-        limits.Verdict(
-            "loss curves close in on the limit's",
-            "nearer at every larger L M",
-            ", ".join(f"{value:.3f} at {size}" for size, value in zip(sizes, near, strict=True)),
-            bool((np.diff(near) < 0).all()),
-        ),
+        _nearer("outputs close in on the limit's", sizes, outputs),
+        _nearer("loss curves close in on the limit's", sizes, curves),
         limits.Verdict(
             "the limit learns",
             "loss below a tenth, more than 0.95 of the images right",
@@ -293,4 +293,21 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             f"{own:.1e} against {root[-1]:.1e}",
             bool(own < root[-1] / 2),
         ),
+    )  # fmt: skip
+
+
+def _nearer(claim: str, sizes: np.ndarray, distances: np.ndarray) -> limits.Verdict:
+    """Judge whether distances shrink from each size to the next by more than their noise."""
+    squares = distances.astype(float) ** 2
+    n = squares.shape[1]
+    logs = np.log(squares.mean(axis=1)) / 2
+    noise = squares.std(axis=1, ddof=1) / squares.mean(axis=1) / 2 / n**0.5
+    falls, errors = -np.diff(logs), np.hypot(noise[1:], noise[:-1])
+    sure = student_quantile(n, 0.95, len(falls)) * errors
+    return limits.Verdict(
+        claim,
+        "nearer at every larger L M, by more than the noise of all falls at once (95 %)",
+        ", ".join(f"{np.exp(log):.3g} at {size}" for log, size in zip(logs, sizes, strict=True)),
+        bool((falls > sure).all()),
+        decided=bool((np.abs(falls) > sure).all()),
     )

@@ -1,0 +1,49 @@
+"""How claims about exponents and repeated comparisons are judged."""
+
+import numpy as np
+import scipy
+
+import limits
+
+# One true claim in a thousand lies outside, so that repeated runs do not fail by chance.
+CERTAIN = 0.999
+
+
+def of_exponent(
+    claim: str, order: limits.Order, expected: float, *, widest: float, symbol: str = "L"
+) -> limits.Verdict:
+    """Judge an exponent by its interval alone, without a margin; a wide interval decides nothing.
+
+    The order's 95 % interval is widened to one of probability `CERTAIN`, which must contain
+    what is expected and be narrower than `widest`.
+    """
+    stretch = normal_quantile(CERTAIN) / normal_quantile(0.95)
+    low = order.value - stretch * (order.value - order.low)
+    high = order.value + stretch * (order.high - order.value)
+    contains, narrow = low <= expected <= high, high - low < widest
+    return limits.Verdict(
+        claim,
+        f"{expected:g} inside a 99.9 % interval narrower than {widest:g}",
+        f"{order.value:.3f} [{low:.3f}, {high:.3f}], {symbol} = {order.depths[0]}-"
+        f"{order.depths[-1]}",
+        bool(contains and narrow),
+        # What is outside a wide interval is outside; NaN compares false and decides nothing.
+        decided=bool(narrow or low > expected or high < expected),
+    )
+
+
+def normal_quantile(probability: float, comparisons: int = 1) -> float:
+    """Return how many standard errors hold all comparisons at once with a probability."""
+    return float(scipy.stats.norm.ppf(1 - (1 - probability) / 2 / comparisons))
+
+
+def student_quantile(n: int, probability: float, comparisons: int = 1) -> float:
+    """The same where the standard error is that of `n` repetitions."""
+    return float(scipy.stats.t.ppf(1 - (1 - probability) / 2 / comparisons, n - 1))
+
+
+def predicted_range(logs: np.ndarray, comparisons: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the range of one more draw beside the draws ``(path, comparison)``, in logs."""
+    n = len(logs)
+    half = student_quantile(n, CERTAIN, comparisons) * logs.std(axis=0, ddof=1) * (1 + 1 / n) ** 0.5
+    return logs.mean(axis=0) - half, logs.mean(axis=0) + half
