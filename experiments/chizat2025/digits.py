@@ -242,7 +242,8 @@ def _draw_curves(ax: Axes, dataset: xr.Dataset) -> None:
 def _draw_errors(ax: Axes, dataset: xr.Dataset) -> None:
     sizes, outputs, curves = errors(dataset)
     fitted = order(dataset)
-    label = f"outputs after training\n(scatter {fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}])"
+    interval = f"[{fitted.low:.2f}, {fitted.high:.2f}]"
+    label = f"outputs after training\n(scatter {fitted.value:.2f} {interval})"
     for values, colour, marker, text in (
         (outputs, BLUE, "o", label),
         (curves, ORANGE, "s", "loss curve, largest\nrelative distance"),
