@@ -48,15 +48,45 @@ def root_of(squares: torch.Tensor) -> limits.Estimate:
 def embedding_error(
     weights: limits.MeanFieldWeights, limit: limits.LimitDescent, *, seed: int
 ) -> limits.Estimate:
-    """Return the error of Gaussian embeddings alone: L and M infinite, D as it is."""
-    steps = len(limit.outputs) - 1
+    """Return the error of Gaussian embeddings alone: L and M infinite, D as it is.
+
+    To first order it is linear in the Gram matrix of the embeddings, whose moments are known:
+    the mean square of the linear part is exact, and draws say by what factor it is off.
+    """
+    width = weights.embedding.shape[-1]
+    around = _slopes(limit, seed)
+    columns = torch.cat((weights.embedding, weights.readout.mT), dim=1)
+    grams = columns @ columns.mT / width
+    gaps = torch.stack([_gap(gram, limit, seed) for gram in grams]) - _gap(_ORTHOGONAL, limit, seed)
+    excess = (grams - _ORTHOGONAL)[:, (0, 1, 0), (0, 1, 1)]
+    linear = (excess @ around).square().sum(dim=1)
+    exact = float((around.square().sum(dim=1) * torch.tensor([2.0, 2.0, 1.0])).sum()) / width
+    squares = gaps.square().sum(dim=1)
+    factor = float(squares.mean() / linear.mean())
+    root, n = (factor * exact) ** 0.5, len(squares)
+    noise = float((squares - factor * linear).std() / linear.mean()) / n**0.5
+    return limits.Estimate(root, noise / factor / 2 * root, n)
+
+
+_ORTHOGONAL = torch.eye(2, dtype=torch.float64)
+
+
+def _gap(gram: torch.Tensor, limit: limits.LimitDescent, seed: int) -> torch.Tensor:
+    """Return the state's error at one Gram matrix; of one seed the solver's own error is shared."""
     solver = limits.LargeWidthLimit("tanh", particles=512, replicates=2, nodes=7)
-    squares = []
-    for columns in torch.cat((weights.embedding, weights.readout.mT), dim=1):
-        gram = columns @ columns.mT / columns.shape[1]
-        values, vectors = torch.linalg.eigh(gram)
-        root = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
-        at_dimension = solver.descend(INPUT, TARGET, steps=steps, seed=seed, gram=gram)
-        gap = at_dimension.states[-1, -1, 0] - root @ limit.states[-1, -1, 0]
-        squares.append(gap.square().sum())
-    return root_of(torch.stack(squares))
+    values, vectors = torch.linalg.eigh(gram)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.mT
+    steps = len(limit.outputs) - 1
+    found = solver.descend(INPUT, TARGET, steps=steps, seed=seed, gram=gram)
+    return found.states[-1, -1, 0] - root @ limit.states[-1, -1, 0]
+
+
+def _slopes(limit: limits.LimitDescent, seed: int) -> torch.Tensor:
+    """Return the gap's derivatives in the entries (0, 0), (1, 1) and both (0, 1) of the Gram."""
+    slopes, size = [], 0.02
+    for a, b in ((0, 0), (1, 1), (0, 1)):
+        turned = torch.zeros(2, 2, dtype=torch.float64)
+        turned[a, b] = turned[b, a] = size
+        ends = [_gap(_ORTHOGONAL + sign * turned, limit, seed) for sign in (1, -1)]
+        slopes.append((ends[0] - ends[1]) / (2 * size))
+    return torch.stack(slopes)

@@ -15,7 +15,7 @@ def of_exponent(
     """Judge an exponent by its interval alone, without a margin; a wide interval decides nothing.
 
     The order's 95 % interval is widened to one of probability `CERTAIN`, which must contain
-    what is expected and be narrower than `widest`.
+    what is expected and be narrower than `widest`. NaN decides nothing.
     """
     stretch = normal_quantile(CERTAIN) / normal_quantile(0.95)
     low = order.value - stretch * (order.value - order.low)
@@ -23,11 +23,11 @@ def of_exponent(
     contains, narrow = low <= expected <= high, high - low < widest
     return limits.Verdict(
         claim,
-        f"{expected:g} inside a 99.9 % interval narrower than {widest:g}",
+        f"{expected:.3g} inside a 99.9 % interval narrower than {widest:g}",
         f"{order.value:.3f} [{low:.3f}, {high:.3f}], {symbol} = {order.depths[0]}-"
         f"{order.depths[-1]}",
         bool(contains and narrow),
-        # What is outside a wide interval is outside; NaN compares false and decides nothing.
+        # What is outside a wide interval is outside; NaN compares false.
         decided=bool(narrow or low > expected or high < expected),
     )
 

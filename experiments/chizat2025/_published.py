@@ -1,4 +1,4 @@
-"""The data of the published figures with D = N = 10, and how they were made again.
+"""The data of the published figures with D = N = 10, made again, and points read off them.
 
 The author's notebook draws them in Julia 1.6.7 by ``Random.seed!(2); X = randn(10, 10);
 Y = randn(10, 10)``: dSFMT-19937 in blocks and a ziggurat of 256 layers. Both were written anew for
@@ -57,6 +57,20 @@ _Y = """
 0.3049725458795996 0.9762433317328397 0.7339957884001171 0.1616831133132248 -0.2522523327869688
 -0.3223076215540981 -0.31236274447789586 -0.9037595337625384 -0.791116343555894
 """
+
+GRID = (1, 3, 6, 12, 24, 46, 87, 166, 316)
+# Read off the published plots at k = 100 with an error of 1-2 %; rows start at L or M = 3.
+PUBLISHED_DEPTH = {
+    1: (0.682, 0.387, 0.176, 0.130, 0.106, 0.0803, 0.0643, 0.0495),
+    12: (0.133, 0.104, 0.0683, 0.0547, 0.0344, 0.0276, 0.0179, 0.0129),
+    316: (0.0836, 0.0404, 0.0212, 0.0131, 0.00805, 0.00476, 0.00374, 0.00318),
+}
+PUBLISHED_WIDTH = {
+    6: (0.165, 0.121, 0.103, 0.0803, 0.0619, 0.0437, 0.0421, 0.0406),
+    46: (0.0775, 0.0532, 0.0343, 0.0242, 0.0191, 0.0172, 0.0117, 0.0081),
+    316: (0.0264, 0.0185, 0.0131, 0.00902, 0.00619, 0.00527, 0.00375, 0.00319),
+}
+PUBLISHED_FIT = (0.22, 0.15)
 
 
 def published_data() -> tuple[torch.Tensor, torch.Tensor]:

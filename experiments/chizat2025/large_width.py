@@ -65,7 +65,7 @@ class Config:
     per_dimension: int = 64
     deep: int = 32
     n_paths: int = 64
-    n_draws: int = 48
+    n_draws: int = 24
     n_nets: int = 20
     net_dimension: int = 200
     net_width: int = 200
@@ -84,15 +84,15 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        depths=(4, 8, 16), sizes=(64, 256, 1024), dimensions=(16, 64), bias_size=32768,
-        per_dimension=16, deep=16, n_paths=64, n_draws=16,
+        depths=(4, 8, 16), sizes=(64, 256, 1024), dimensions=(16, 32, 128), bias_size=32768,
+        per_dimension=16, deep=16, n_paths=64, n_draws=10,
         n_nets=48, net_dimension=50, net_width=64, net_depth=16,
     ),
     "laptop": Config(),
     "paper": Config(
         depths=(4, 8, 16, 32, 64), dimensions=(8, 16, 32, 64, 128, 256), n_paths=256,
         sizes=(128, 256, 512, 1024, 2048, 4096, 8192, 16384), net_dimension=400, net_width=400,
-        bias_size=2**20, deep=64, n_draws=64,
+        bias_size=2**20, deep=64, n_draws=48,
     ),
 }  # fmt: skip
 
@@ -199,10 +199,15 @@ def curve(dataset: xr.Dataset, scan: str, part: str) -> tuple[np.ndarray, np.nda
 
 
 def slope(dataset: xr.Dataset, scan: str, part: str) -> tuple[float, float, float]:
-    """Return the slope of a curve in log-log, its standard error, and the constant."""
+    """Return the slope of a curve in log-log, its standard error, and the constant.
+
+    Errors of embeddings have a next term of order 1/D beside them, which is fitted as well.
+    """
     x, y, error = curve(dataset, scan, part)
-    weights = y / error
-    (value, constant), covariance = np.polyfit(np.log(x), np.log(y), 1, w=weights, cov="unscaled")
+    columns = [np.log(x), np.ones_like(x)] + ([1 / x] if scan == "dimension" else [])
+    design = np.stack(columns, axis=1) * (y / error)[:, None]
+    (value, constant, *_) = np.linalg.lstsq(design, np.log(y) * y / error, rcond=None)[0]
+    covariance = np.linalg.inv(design.T @ design)
     return float(value), float(covariance[0, 0] ** 0.5), float(np.exp(constant))
 
 

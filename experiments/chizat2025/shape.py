@@ -18,6 +18,7 @@ import limits
 from limits.experiments.chizat2025 import _example as example
 from limits.experiments.chizat2025._drawing import plain_axes
 from limits.experiments.chizat2025._example import CITATION as CITATION
+from limits.experiments.chizat2025._judging import of_exponent
 from limits.plots import BLUE, DASHED
 
 _RESAMPLES = 1000
@@ -60,7 +61,7 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        budgets=(2**10, 2**12, 2**14), dimensions=(4, 8, 16, 32, 64), parameters=2**21, least=64,
+        budgets=(2**10, 2**12, 2**14), dimensions=(4, 8, 16, 32, 64), parameters=2**20, least=64,
         most=512,
     ),
     "laptop": Config(),
@@ -223,19 +224,18 @@ def _draw_errors(ax: Axes, dataset: xr.Dataset) -> None:
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     """Judge the exponents of the best shape."""
-    exponents = slopes(dataset)
+    exponents, budgets = slopes(dataset), tuple(dataset["budget"].to_numpy().tolist())
     shown = (
-        ("the best D, and so L M = P / D with 2/3,", exponents[:, 0], 1 / 3, 0.05, 0.3, "1/3"),
-        ("the error at the best shape", exponents[:, 1], -1 / 6, 0.03, 0.1, "-1/6"),
+        ("the best D, and so L M = P / D with 2/3,", exponents[:, 0], 1 / 3, 0.3),
+        ("the error at the best shape", exponents[:, 1], -1 / 6, 0.1),
     )
     return tuple(
-        limits.Verdict(
+        of_exponent(
             f"{claim} against the budget P",
-            f"exponent {name} within {margin:g} of an interval narrower than {widest:g}",
-            f"{value:.3f} [{low:.3f}, {high:.3f}]",
-            # NaN compares false; the estimate itself may be lost where the interval is not.
-            bool(low - margin <= theory <= high + margin and high - low < widest)
-            and bool(np.isfinite(value)),
+            limits.Order(*column, 1.0, budgets),
+            theory,
+            widest=widest,
+            symbol="P",
         )
-        for claim, (value, low, high), theory, margin, widest, name in shown
+        for claim, column, theory, widest in shown
     )
