@@ -57,10 +57,10 @@ class Config:
     tracked: int = 50
     shrink: int = 10
     n_small: int = 20
-    particles: int = 4096
+    particles: int = 16384
     nodes: int = 4
     replicates: int = 2
-    fine_particles: int = 8192
+    fine_particles: int = 32768
     fine_nodes: int = 6
     fine_replicates: int = 2
 
@@ -72,7 +72,7 @@ SCALES = {
     ),
     "laptop": Config(),
     "paper": Config(
-        depth=1000, hidden_width=1000, tracked=100, particles=8192, fine_particles=32768,
+        depth=1000, hidden_width=1000, tracked=100, particles=32768, fine_particles=131072,
         fine_replicates=3,
     ),
 }  # fmt: skip
