@@ -1,8 +1,11 @@
 """One tanh example with frozen embeddings, and how far trained networks are from its limit."""
 
+import numpy as np
 import torch
+import xarray as xr
 
 import limits
+from limits.experiments.chizat2025._judging import CERTAIN, student_quantile
 
 CITATION = (
     "Chaintron, Chizat, Maass: ResNets of all shapes and sizes: convergence of training "
@@ -90,3 +93,38 @@ def _slopes(limit: limits.LimitDescent, seed: int) -> torch.Tensor:
         ends = [_gap(_ORTHOGONAL + sign * turned, limit, seed) for sign in (1, -1)]
         slopes.append((ends[0] - ends[1]) / (2 * size))
     return torch.stack(slopes)
+
+
+def of_extrapolated(dataset: xr.Dataset, limit: np.ndarray) -> limits.Verdict:
+    """Judge the mean of the example's networks, the bias 1/L of depth taken out by half of it."""
+    nets = dataset.sel(scan="outputs")["output"].transpose("net_depth", "step", "net").to_numpy()
+    n = nets.shape[-1]
+    shallow, deep = nets[:, 1:].mean(axis=-1)
+    noise = nets[:, 1:].std(axis=-1, ddof=1) / n**0.5
+    errors = np.hypot(noise[0], 2 * noise[1])
+    distances = np.abs(2 * deep - shallow - limit[1:]) / errors
+    allowed = student_quantile(n, CERTAIN, len(distances))
+    share = (errors / np.abs(limit[1:])).max()
+    depths = dataset["net_depth"].to_numpy()
+    return limits.Verdict(
+        f"networks with orthogonal embeddings scatter around it (L = {depths[0]} and {depths[1]} "
+        "extrapolated)",
+        f"mean of all steps within {allowed:.1f} standard errors (99.9 %), these below 1 % of it",
+        f"at most {distances.max():.1f} of up to {share:.2%}, {n} networks",
+        bool(distances.max() <= allowed and share < 0.01),
+        decided=bool(share < 0.01 or distances.max() > allowed),
+    )
+
+
+def at_two_depths(
+    width: int, hidden_width: int, depth: int, *, n_nets: int, steps: int, seed: int
+) -> torch.Tensor:
+    """Return outputs of the example at half the depth and at all of it, ``(depth, step, net)``."""
+    outputs = []
+    for number, layers in enumerate((depth // 2, depth)):
+        net = limits.MeanFieldResNet(
+            width, hidden_width, depth=layers, features=1, outputs=1, embeddings="orthogonal"
+        )
+        # Of one seed the shallow networks would have the deep ones' weights.
+        outputs.append(train(net, steps=steps, n_paths=n_nets, seed=seed + number)[0])
+    return torch.stack(outputs)

@@ -47,3 +47,20 @@ def predicted_range(logs: np.ndarray, comparisons: int) -> tuple[np.ndarray, np.
     n = len(logs)
     half = student_quantile(n, CERTAIN, comparisons) * logs.std(axis=0, ddof=1) * (1 + 1 / n) ** 0.5
     return logs.mean(axis=0) - half, logs.mean(axis=0) + half
+
+
+def of_falls(claim: str, sizes: np.ndarray, distances: np.ndarray) -> limits.Verdict:
+    """Judge whether distances shrink from each size to the next by more than their noise."""
+    squares = distances.astype(float) ** 2
+    n = squares.shape[1]
+    logs = np.log(squares.mean(axis=1)) / 2
+    noise = squares.std(axis=1, ddof=1) / squares.mean(axis=1) / 2 / n**0.5
+    falls, errors = -np.diff(logs), np.hypot(noise[1:], noise[:-1])
+    sure = student_quantile(n, 0.95, len(falls)) * errors
+    return limits.Verdict(
+        claim,
+        "nearer at every larger L M, by more than the noise of all falls at once (95 %)",
+        ", ".join(f"{np.exp(log):.3g} at {size}" for log, size in zip(logs, sizes, strict=True)),
+        bool((falls > sure).all()),
+        decided=bool((np.abs(falls) > sure).all()),
+    )

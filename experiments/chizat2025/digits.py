@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.chizat2025._drawing import plain_axes
-from limits.experiments.chizat2025._judging import of_exponent, student_quantile
+from limits.experiments.chizat2025._judging import of_exponent, of_falls
 from limits.plots import BLUE, DASHED, ORANGE
 
 CITATION = (
@@ -280,8 +280,8 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             "outputs scatter around their mean by (LM)^(-1/2)", order(dataset), 0.5, widest=0.3,
             symbol="L M",
         ),
-        _nearer("outputs close in on the limit's", sizes, outputs),
-        _nearer("loss curves close in on the limit's", sizes, curves),
+        of_falls("outputs close in on the limit's", sizes, outputs),
+        of_falls("loss curves close in on the limit's", sizes, curves),
         limits.Verdict(
             "the limit learns",
             "loss below a tenth, more than 0.95 of the images right",
@@ -295,20 +295,3 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             bool(own < root[-1] / 2),
         ),
     )  # fmt: skip
-
-
-def _nearer(claim: str, sizes: np.ndarray, distances: np.ndarray) -> limits.Verdict:
-    """Judge whether distances shrink from each size to the next by more than their noise."""
-    squares = distances.astype(float) ** 2
-    n = squares.shape[1]
-    logs = np.log(squares.mean(axis=1)) / 2
-    noise = squares.std(axis=1, ddof=1) / squares.mean(axis=1) / 2 / n**0.5
-    falls, errors = -np.diff(logs), np.hypot(noise[1:], noise[:-1])
-    sure = student_quantile(n, 0.95, len(falls)) * errors
-    return limits.Verdict(
-        claim,
-        "nearer at every larger L M, by more than the noise of all falls at once (95 %)",
-        ", ".join(f"{np.exp(log):.3g} at {size}" for log, size in zip(logs, sizes, strict=True)),
-        bool((falls > sure).all()),
-        decided=bool((np.abs(falls) > sure).all()),
-    )

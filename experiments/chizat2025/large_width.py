@@ -19,7 +19,7 @@ import limits
 from limits.experiments.chizat2025 import _example as example
 from limits.experiments.chizat2025._drawing import plain_axes
 from limits.experiments.chizat2025._example import CITATION as CITATION
-from limits.experiments.chizat2025._judging import CERTAIN, of_exponent, student_quantile
+from limits.experiments.chizat2025._judging import of_exponent
 from limits.plots import BLUE, DASHED, ORANGE
 
 SCANS = ("outputs", "depth", "size", "dimension")
@@ -112,7 +112,11 @@ def task(
     """Train the networks of one scan and compare them with the limit."""
     limit = example.limit_of(config.steps, seed)
     if scan == "outputs":
-        return _dataset(config, limit, _examples(config, seed), [])
+        nets = example.at_two_depths(
+            config.net_dimension, config.net_width, config.net_depth, n_nets=config.n_nets,
+            steps=config.steps, seed=seed,
+        )  # fmt: skip
+        return _dataset(config, limit, nets, [])
     rows = []
     grid = _grid(config, scan)
     for done, (depth, width, size) in enumerate(grid):
@@ -134,20 +138,6 @@ def task(
         if progress is not None:
             progress(done + 1, len(grid), scan)
     return _dataset(config, limit, None, rows)
-
-
-def _examples(config: Config, seed: int) -> torch.Tensor:
-    """Return outputs of the example, ``(shallow or deep, step, net)``."""
-    outputs = []
-    for number, depth in enumerate((config.net_depth // 2, config.net_depth)):
-        net = limits.MeanFieldResNet(
-            config.net_dimension, config.net_width, depth=depth, features=1, outputs=1,
-            embeddings="orthogonal",
-        )  # fmt: skip
-        # Of one seed the shallow networks would have the deep ones' weights.
-        each = seed + number
-        outputs.append(example.train(net, steps=config.steps, n_paths=config.n_nets, seed=each)[0])
-    return torch.stack(outputs)
 
 
 def _grid(config: Config, scan: str) -> list[tuple[int, int, int]]:
@@ -285,7 +275,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             ", ".join(f"{value:.4f}" for value in limit),
             bool(np.abs(limit[:4] - PUBLISHED).max() < 0.003),
         ),
-        _of_examples(dataset, limit),
+        example.of_extrapolated(dataset, limit),
     ]
     claims = {
         "depth": ("L", f"bias of outputs after 1 step at D = {dataset.attrs['bias_dimension']}"),
@@ -306,24 +296,3 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
             of_exponent(f"{claim} against {scan}", found, -order, widest=widest, symbol=symbol)
         )
     return tuple(verdicts)
-
-
-def _of_examples(dataset: xr.Dataset, limit: np.ndarray) -> limits.Verdict:
-    """Judge the mean of the example's networks, the bias 1/L of depth taken out by half of it."""
-    nets = dataset.sel(scan="outputs")["output"].transpose("net_depth", "step", "net").to_numpy()
-    n = nets.shape[-1]
-    shallow, deep = nets[:, 1:].mean(axis=-1)
-    noise = nets[:, 1:].std(axis=-1, ddof=1) / n**0.5
-    errors = np.hypot(noise[0], 2 * noise[1])
-    distances = np.abs(2 * deep - shallow - limit[1:]) / errors
-    allowed = student_quantile(n, CERTAIN, len(distances))
-    share = (errors / np.abs(limit[1:])).max()
-    depths = dataset["net_depth"].to_numpy()
-    return limits.Verdict(
-        f"networks with orthogonal embeddings scatter around it (L = {depths[0]} and {depths[1]} "
-        "extrapolated)",
-        f"mean of all steps within {allowed:.1f} standard errors (99.9 %), these below 1 % of it",
-        f"at most {distances.max():.1f} of up to {share:.2%}, {n} networks",
-        bool(distances.max() <= allowed and share < 0.01),
-        decided=bool(share < 0.01 or distances.max() > allowed),
-    )

@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 import limits
 from limits.experiments.chizat2025 import _problem
 from limits.experiments.chizat2025._judging import predicted_range
+from limits.experiments.chizat2025._neurons import followed, small_distances, start_alike
 from limits.experiments.chizat2025._problem import CITATION as CITATION
 from limits.plots import COLOURS, DASHED
 
@@ -92,7 +93,7 @@ def task(
     net = limits.MeanFieldResNet(config.width, config.hidden_width, depth=config.depth)
     began = time.process_time()
     weights = net.sample(n_paths=1, seed=seed)
-    start = _start_alike(weights, layers)
+    start = start_alike(weights, layers)
     out = net.descend(
         x, y, weights, steps=config.steps, keep=config.kept_steps, track=layers, in_place=True
     )
@@ -114,13 +115,18 @@ def task(
         )
         seconds.append(time.process_time() - began)
     quick, fine = solutions
-    particles = _followed(fine, start, layers, config.depth)
+    particles = followed(fine, start, layers, config.depth)
     apart = out.tracked[:, :, 0, 0] - particles
     gaps = [
         (first - fine.outputs).square().mean(dim=(1, 2)).sqrt().numpy()
         for first in (out.outputs[:, 0], quick.outputs)
     ]
-    small_gaps, small_apart = _small(config, x, y, start, fine, seed=seed + 1)
+    small = limits.MeanFieldResNet(
+        config.width, config.hidden_width // config.shrink, depth=config.depth // config.shrink
+    )
+    small_gaps, small_apart = small_distances(
+        small, config.n_small, x, y, start, fine, seed=seed + 1
+    )
     curves = torch.stack([out.losses[:, 0], fine.losses])
     return xr.Dataset(
         {
@@ -154,54 +160,6 @@ def task(
             "shrink": config.shrink,
         },
     )  # fmt: skip
-
-
-def _start_alike(
-    weights: limits.MeanFieldWeights, layers: Sequence[int]
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Start the first neuron of these layers at one place, and return it.
-
-    One neuron among M, in a tenth of the layers: outputs move by a tenth of a single neuron.
-    """
-    u, v = weights.u[0, 0, :, 0].clone(), weights.v[0, 0, :, 0].clone()
-    weights.u[layers, :, :, 0], weights.v[layers, :, :, 0] = u, v
-    return u, v
-
-
-def _followed(
-    solution: limits.MeanODESolution,
-    start: tuple[torch.Tensor, torch.Tensor],
-    layers: Sequence[int],
-    depth: int,
-) -> torch.Tensor:
-    """Return where the limit takes u of that place at these layers, ``(step, layer, width)``."""
-    times = (torch.tensor(layers, dtype=torch.float64) + 0.5) / depth
-    u, v = (each.expand(len(layers), -1) for each in start)
-    return solution.transport(u, v, times)[:, :, 0]
-
-
-def _small(
-    config: Config,
-    x: torch.Tensor,
-    y: torch.Tensor,
-    start: tuple[torch.Tensor, torch.Tensor],
-    solution: limits.MeanODESolution,
-    *,
-    seed: int,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return distances of small networks' outputs, and of one neuron in each, to the limit's."""
-    depth, width = config.depth // config.shrink, config.hidden_width // config.shrink
-    net = limits.MeanFieldResNet(config.width, width, depth=depth)
-    weights = net.sample(n_paths=config.n_small, seed=seed)
-    layer = depth // 2
-    weights.u[layer, :, :, 0], weights.v[layer, :, :, 0] = start
-    out = net.descend(
-        x, y, weights, steps=config.steps, keep=config.kept_steps, track=[layer], in_place=True
-    )
-    gaps = (out.outputs - solution.outputs.unsqueeze(1)).square().mean(dim=(2, 3)).sqrt()
-    particle = _followed(solution, start, [layer], depth)
-    apart = out.tracked[:, 0, :, 0] - particle
-    return gaps, apart.square().mean(dim=(0, 2)).sqrt()
 
 
 def draw(dataset: xr.Dataset) -> Figure:
