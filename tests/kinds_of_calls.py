@@ -233,6 +233,7 @@ ASKED: dict[str, Callable[[Call, Any, Tensor], Answer]] = {
     "euler, law": solved(limits.EulerMaruyama(), "law"),
     "torchsde": solved(limits.TorchSDE()),
     "rk4": solved(limits.TorchDiffEq("rk4")),
+    "midpoints": solved(limits.MidpointExtrapolation(rtol=1e-2, atol=1e-3)),
     "bosh3": solved(limits.TorchDiffEq("bosh3", rtol=1e-3, atol=1e-3)),
     "closed form": solved(limits.ClosedForm()),
     "errors": strong,
@@ -240,5 +241,15 @@ ASKED: dict[str, Callable[[Call, Any, Tensor], Answer]] = {
     "expectation": expectation,
     "increments": lambda c, draw, h0: Answer((draw.increments, draw.layer_weights)),
 }
-STATES = ("network", "backward", "tangent", "euler", "euler, law", "torchsde", "rk4", "bosh3")
+STATES = (
+    "network",
+    "backward",
+    "tangent",
+    "euler",
+    "euler, law",
+    "torchsde",
+    "rk4",
+    "bosh3",
+    "midpoints",
+)
 MAY_OVERFLOW = ("network", "backward", "tangent", "errors")

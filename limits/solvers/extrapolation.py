@@ -14,7 +14,7 @@ from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.scalars import plain_numbers
-from limits.solvers.preparation import constant, prepare
+from limits.solvers.preparation import constant, prepare, reported
 from limits.trajectory import Trajectory, join_paths
 
 __all__ = ["MidpointExtrapolation"]
@@ -81,6 +81,8 @@ class MidpointExtrapolation:
         SolverError
             If the limit is no ODE with smooth weights, if single precision cannot resolve the
             tolerance, or if 2^17 steps do not reach it.
+        NonFiniteStateError
+            If the solution overflows.
         """
         states, driver = prepare(limit, h0, sample, None, keep)
         if limit.kind == "identity":
@@ -101,7 +103,8 @@ class MidpointExtrapolation:
             part = driver.part(first, count)
             return self._solve_part(limit, states[first : first + count], part, keep)
 
-        return join_paths(map_chunks(solve_part, driver.shares(), threads=not h0.requires_grad))
+        out = join_paths(map_chunks(solve_part, driver.shares(), threads=not h0.requires_grad))
+        return reported(out, "the extrapolated midpoint rule")
 
     def _solve_part(
         self, limit: DepthLimit, h0: State, part: WeightSample, keep: Keep
@@ -125,7 +128,10 @@ class MidpointExtrapolation:
             allowed = self.atol + self.rtol * last.abs().amax(dim=-1)
             close = ((last - before).abs().amax(dim=-1) <= allowed).all(dim=0)
             accepted = torch.where((close & ~done)[..., None], last, accepted)
-            done = done | close
+            # What overflowed stays so with more steps, and is reported.
+            lost = ~torch.isfinite(last).all(dim=-1).all(dim=0)
+            accepted = torch.where(lost[..., None], last, accepted)
+            done = done | close | lost
         values = torch.cat((h0[None], accepted))
         return Trajectory.of(part, values, evaluations=field.evaluations)
 

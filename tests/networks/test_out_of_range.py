@@ -56,9 +56,10 @@ def test_correction_whose_square_overflows_is_refused():
     [
         (limits.BrownianPath(2), "identity", limits.TorchSDE()),
         (limits.SmoothPath(2), "identity", limits.TorchDiffEq("rk4")),
+        (limits.SmoothPath(2), "identity", limits.MidpointExtrapolation()),
         (limits.BrownianPath(2), "identity", limits.EulerMaruyama()),
     ],
-    ids=["torchsde", "torchdiffeq", "ours"],
+    ids=["torchsde", "torchdiffeq", "midpoints", "euler"],
 )
 def test_solution_that_overflows_is_reported_by_every_solver(path, activation, solver):
     limit = limits.depth_limit(limits.ResNet(activation, coefficient=1e140), path)
