@@ -16,9 +16,11 @@ from limits.trajectory import Trajectory
 __all__ = [
     "Functional",
     "alone",
+    "check_errors",
     "check_functional",
     "functional_values",
     "path_errors",
+    "path_errors_of_part",
     "strong_error",
     "weak_differences",
     "weak_error",
@@ -81,20 +83,29 @@ def path_errors(
     check_power(p)
     check_choice(time, "time", ErrorTime)
     _check_comparable(a, b)
+    found = path_errors_of_part(a, b, p=p, time=time)
+    check_errors(found)
+    return found
+
+
+def path_errors_of_part(a: Trajectory, b: Trajectory, *, p: int, time: ErrorTime) -> Tensor:
+    """Return `path_errors`, NaN or infinite where states are: nothing depends on other paths."""
     if time == "terminal":
         distance = _distance(a.terminal, b.terminal)
     else:
         distance = _distance(*_at_common_times(a, b)).amax(dim=0)
-    if not bool(torch.isfinite(distance).all()):
-        bad = int((~torch.isfinite(distance)).any(dim=-1).sum())
+    unit = _unit(distance.detach().amax(dim=1, keepdim=True))
+    return (distance / unit).pow(p).mean(dim=1).pow(1 / p) * unit[:, 0]
+
+
+def check_errors(errors: Tensor) -> None:
+    """Raise if the error of a path, the last axis, is no number."""
+    finite = torch.isfinite(errors).reshape(-1, errors.shape[-1]).all(dim=0)
+    if not bool(finite.all()):
         raise NonFiniteStateError(
-            f"{bad} of {len(distance)} paths have NaN or infinite distances, so their mean is no "
-            "estimate. Compare out.log_norm instead, or use the critical exponent."
+            f"{int((~finite).sum())} of {len(finite)} paths have NaN or infinite distances, so "
+            "their mean is no estimate. Compare out.log_norm instead, or use the critical exponent."
         )
-    # Where powers would overflow or vanish, in units of the largest.
-    largest = float(distance.detach().max())
-    unit = largest if 0 < largest < _SMALL or largest > 1 / _SMALL else 1.0
-    return (distance / unit).pow(p).mean(dim=1).pow(1 / p) * unit
 
 
 @plain_numbers
@@ -236,7 +247,15 @@ def _check_comparable(a: Trajectory, b: Trajectory) -> None:
 
 
 def _distance(a: Tensor, b: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(a.double() - b.double(), dim=-1)
+    difference = a.double() - b.double()
+    unit = _unit(difference.detach().abs().amax(dim=-1, keepdim=True))
+    return torch.linalg.vector_norm(difference / unit, dim=-1) * unit[..., 0]
+
+
+def _unit(largest: Tensor) -> Tensor:
+    """Return what to count in, so that no power overflows or vanishes: one, if it can be."""
+    extreme = ((largest > 0) & (largest < _SMALL)) | (largest > 1 / _SMALL)
+    return torch.where(extreme & torch.isfinite(largest), largest, torch.ones_like(largest))
 
 
 def _at_common_times(a: Trajectory, b: Trajectory) -> tuple[Tensor, Tensor]:

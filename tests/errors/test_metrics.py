@@ -289,3 +289,17 @@ def test_advice_about_dtypes_is_taken_by_the_next_call():
         with pytest.raises(limits.DTypeError, match=r"sample\.dtype\)\.$"):
             limits.ResNet("tanh")(h0, sample)
         limits.ResNet("tanh")(h0.to(sample.device, sample.dtype), sample)
+
+
+@pytest.mark.parametrize("size", [1.0, 1e-160, 1e200])
+def test_error_of_a_path_has_the_same_bits_beside_larger_ones(size):
+    sample = limits.BrownianPath(3).sample(depth=4, n_paths=5, seed=0)
+    net, h0 = limits.ResNet("identity"), size * normal_inputs(2, 3)
+    h0 = torch.stack([h0 * 7.0**n for n in range(5)])
+    deep, shallow = net(h0, sample), net(h0, sample.at_depth(2))
+    together = limits.path_errors(deep, shallow)
+    for n in range(5):
+        part = sample.part(n, 1)
+        alone = limits.path_errors(net(h0[n : n + 1], part), net(h0[n : n + 1], part.at_depth(2)))
+        assert torch.equal(alone, together[n : n + 1])
+    assert (together > 0).all()

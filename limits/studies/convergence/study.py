@@ -11,7 +11,13 @@ from torch import Tensor
 from limits._typing import Progress, State
 from limits.checks import check_progress
 from limits.equations import depth_limit
-from limits.errors.metrics import Functional, alone, path_errors, weak_differences
+from limits.errors.metrics import (
+    Functional,
+    alone,
+    check_errors,
+    path_errors_of_part,
+    weak_differences,
+)
 from limits.errors.orders import fit_order, fit_weak_order
 from limits.estimates import Estimate
 from limits.exceptions import LimitsError
@@ -156,7 +162,10 @@ def convergence_study(
         ),
         ranges,
     )
-    return _assemble(plan, torch.cat(parts, dim=1).numpy(), sample, states)
+    errors = torch.cat(parts, dim=1)
+    if plan.functional is None:
+        check_errors(errors)
+    return _assemble(plan, errors.numpy(), sample, states)
 
 
 def _chunk_errors(plan: Plan, part: WeightSample, states: State, ticker: Ticker) -> Tensor:
@@ -220,7 +229,7 @@ def _distance(plan: Plan, network: Trajectory, reference: Trajectory | float) ->
     if not isinstance(reference, Trajectory):
         raise LimitsError("a path-by-path error needs a trajectory as its reference.")
     time = "uniform" if plan.error == "uniform" else "terminal"
-    return path_errors(network, reference, p=plan.p, time=time)
+    return path_errors_of_part(network, reference, p=plan.p, time=time)
 
 
 def _assemble(
