@@ -82,7 +82,6 @@ def path_errors(
     """Return the error of every path, (mean over inputs |a - b|^p)^(1/p), shape ``(path,)``."""
     check_power(p)
     check_choice(time, "time", ErrorTime)
-    _check_comparable(a, b)
     found = path_errors_of_part(a, b, p=p, time=time)
     check_errors(found)
     return found
@@ -90,6 +89,7 @@ def path_errors(
 
 def path_errors_of_part(a: Trajectory, b: Trajectory, *, p: int, time: ErrorTime) -> Tensor:
     """Return `path_errors`, NaN or infinite where states are: nothing depends on other paths."""
+    _check_comparable(a, b)
     if time == "terminal":
         distance = _distance(a.terminal, b.terminal)
     else:

@@ -11,7 +11,7 @@ from tests.random_calls import answered, check, run
 
 @pytest.mark.parametrize("asked", ASKED)
 def test_one_call_of_every_kind_is_answered(asked):
-    path = "rbf" if asked in ("rk4", "bosh3") else "brownian"
+    path = "rbf" if asked in ("rk4", "bosh3", "midpoints") else "brownian"
     call = Call(asked, path, width=1 if asked == "closed form" else 3)
     if asked == "closed form":
         call = replace(call, activation="identity")
