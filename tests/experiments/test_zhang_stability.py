@@ -170,7 +170,7 @@ def test_the_edge_of_one_layer_and_of_many_are_the_known_ones():
         assert gaps[0] / gaps[1] == pytest.approx(100, rel=0.02)
 
 
-@pytest.mark.thorough
+@pytest.mark.slow
 def test_variance_reduction_keeps_the_mean():
     """Both estimates of E|h_L|^2 / |h_0|^2 agree where the plain one can tell."""
     dataset = at_smoke_scale(figure["stability"]).sel(beta=0.5)

@@ -35,7 +35,7 @@ def in_standard_errors(samples: NDArray[np.float64], exact: NDArray[np.float64])
     [
         # Over eight seeds the largest of the seven distances lay in [0.7, 2.9], [0.6, 2.2] and
         # [0.6, 2.4]. Depths share their paths, so the seven are strongly correlated.
-        pytest.param(1, 400_000, marks=pytest.mark.thorough),
+        pytest.param(1, 400_000, marks=pytest.mark.slow),
         pytest.param(8, 4000, marks=pytest.mark.thorough),
         pytest.param(40, 1000, marks=pytest.mark.thorough),
         pytest.param(40, 4000, marks=pytest.mark.slow),

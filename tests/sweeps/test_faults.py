@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLS = pytest.mark.parametrize(
     "kills",
     [
-        pytest.param(3, id="three", marks=pytest.mark.thorough),
+        pytest.param(3, id="three", marks=pytest.mark.slow),
         pytest.param(30, id="thirty", marks=pytest.mark.slow),
     ],
 )
