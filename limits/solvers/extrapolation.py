@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep, State, States
-from limits.checks import is_number
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import SolverError
@@ -14,7 +13,13 @@ from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import WeightSample
 from limits.scalars import plain_numbers
-from limits.solvers.preparation import constant, prepare, reported
+from limits.solvers.preparation import (
+    check_resolved,
+    check_tolerances,
+    constant,
+    prepare,
+    reported,
+)
 from limits.trajectory import Trajectory, join_paths
 
 __all__ = ["MidpointExtrapolation"]
@@ -63,12 +68,7 @@ class MidpointExtrapolation:
     atol: float = 1e-12
 
     def __post_init__(self) -> None:
-        tolerances = (self.rtol, self.atol)
-        if not all(is_number(each) and each > 0 for each in tolerances):
-            raise SolverError(
-                f"tolerances must be positive, found rtol={self.rtol!r}, atol={self.atol!r}. Use "
-                "for example rtol=1e-8, atol=1e-10."
-            )
+        check_tolerances(self.rtol, self.atol)
 
     @keeps_dtypes
     def solve(
@@ -92,12 +92,7 @@ class MidpointExtrapolation:
                 "MidpointExtrapolation solves ODE limits without reflection, this one is of kind "
                 f"{limit.kind!r}. Use EulerMaruyama."
             )
-        finest = 64 * torch.finfo(driver.dtype).eps
-        if self.rtol < finest:
-            raise SolverError(
-                f"rtol={self.rtol:g} is below what {driver.dtype} can resolve ({finest:.1g}). Use "
-                "a larger rtol, or sample the path with dtype=torch.float64."
-            )
+        check_resolved(self.rtol, driver.dtype, ulps=64)
 
         def solve_part(first: int, count: int) -> Trajectory:
             part = driver.part(first, count)

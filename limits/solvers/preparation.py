@@ -4,15 +4,40 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep, State
-from limits.checks import check_beta_length, check_choice
+from limits.checks import check_beta_length, check_choice, is_number
 from limits.equations import DepthLimit, Driver
 from limits.equations.isotropic import isotropic_of
-from limits.exceptions import DepthMismatchError, LimitsError, NoLimitError, NonFiniteStateError
+from limits.exceptions import (
+    DepthMismatchError,
+    LimitsError,
+    NoLimitError,
+    NonFiniteStateError,
+    SolverError,
+)
 from limits.networks.states import as_states
 from limits.scaling import check_representable
 from limits.trajectory import Trajectory
 
-__all__ = ["constant", "prepare", "reported", "unpacked"]
+__all__ = ["check_resolved", "check_tolerances", "constant", "prepare", "reported", "unpacked"]
+
+
+def check_tolerances(rtol: object, atol: object) -> None:
+    """Raise `SolverError` unless both are positive numbers."""
+    if not all(is_number(each) and each > 0 for each in (rtol, atol)):
+        raise SolverError(
+            f"tolerances must be positive, found rtol={rtol!r}, atol={atol!r}. Use "
+            "for example rtol=1e-8, atol=1e-10."
+        )
+
+
+def check_resolved(rtol: float, dtype: torch.dtype, *, ulps: int) -> None:
+    """Raise `SolverError` if a tolerance is below so many units in the last place."""
+    finest = ulps * torch.finfo(dtype).eps
+    if rtol < finest:
+        raise SolverError(
+            f"rtol={rtol:g} is below what {dtype} can resolve ({finest:.1g}). Use "
+            "a larger rtol, or sample the path with dtype=torch.float64."
+        )
 
 
 def prepare(

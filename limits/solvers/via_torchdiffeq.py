@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Keep
-from limits.checks import check_steps, is_number
+from limits.checks import check_steps
 from limits.equations import DepthLimit, Driver
 from limits.equations.ode import DriftField, VectorField
 from limits.exceptions import LimitsError, SolverError
@@ -16,7 +16,13 @@ from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.paths import TrainedPath, WeightSample
 from limits.scalars import plain_numbers
-from limits.solvers.preparation import constant, prepare, reported
+from limits.solvers.preparation import (
+    check_resolved,
+    check_tolerances,
+    constant,
+    prepare,
+    reported,
+)
 from limits.trajectory import Trajectory, join_paths, layer_times
 
 __all__ = ["TorchDiffEq"]
@@ -83,12 +89,7 @@ class TorchDiffEq:
             raise SolverError(
                 f"unknown torchdiffeq method {self.method!r}. Use one of {', '.join(known)}."
             )
-        tolerances = (self.rtol, self.atol)
-        if not all(is_number(each) and each > 0 for each in tolerances):
-            raise SolverError(
-                f"tolerances must be positive, found rtol={self.rtol!r}, atol={self.atol!r}. Use "
-                "for example rtol=1e-8, atol=1e-10."
-            )
+        check_tolerances(self.rtol, self.atol)
 
     @keeps_dtypes
     def solve(
@@ -112,12 +113,8 @@ class TorchDiffEq:
                 "EulerMaruyama or TorchSDE for an SDE, EulerMaruyama for every other kind."
             )
         fixed = self.method in get_args(FixedStep)
-        finest = 4 * torch.finfo(driver.dtype).eps
-        if not fixed and self.rtol < finest:
-            raise SolverError(
-                f"rtol={self.rtol:g} is below what {driver.dtype} can resolve ({finest:.1g}). Use "
-                "a larger rtol, or sample the path with dtype=torch.float64."
-            )
+        if not fixed:
+            check_resolved(self.rtol, driver.dtype, ulps=4)
         ranges = driver.chunks() if fixed else _blocks(driver)
 
         def solve_part(first: int, count: int) -> Trajectory:
