@@ -1,34 +1,15 @@
-"""What several tests share. Nothing here imports the library: its import hook lives here."""
+"""What several tests share."""
 
 import math
-import typing
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from beartype import beartype
-from jaxtyping import AbstractArray
 from numpy.typing import ArrayLike
 from torch import Tensor
-
-
-def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Check those annotations of a function that name array shapes, and no others."""
-    shaped = {name: hint for name, hint in function.__annotations__.items() if names_a_shape(hint)}
-    if not shaped:
-        return function
-    function.__annotations__ = shaped
-    return beartype(function)
-
-
-def names_a_shape(hint: object) -> bool:
-    """Say whether a jaxtyping array occurs anywhere in an annotation."""
-    if isinstance(hint, type) and issubclass(hint, AbstractArray):
-        return True
-    return any(names_a_shape(part) for part in typing.get_args(hint))
 
 
 def standard_errors_from(samples: ArrayLike | Tensor, exact: float) -> float:
