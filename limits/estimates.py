@@ -128,6 +128,9 @@ class Verdict:
     decided : bool
         False where the numbers can say neither yes nor no, such as an optimum at the end of its
         range: such a claim has not passed, and has not failed.
+    changed : str
+        What was asked before numbers were seen, and why it is something else now; empty where
+        nothing changed.
 
     Examples
     --------
@@ -140,6 +143,7 @@ class Verdict:
     measured: str
     passed: bool
     decided: bool = True
+    changed: str = ""
 
     @property
     def failed(self) -> bool:

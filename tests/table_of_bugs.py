@@ -409,8 +409,8 @@ SURFACE = (
     ),
     Bug(
         "a page calls a figure good that has one verdict passed",
-        'word = next((each for each in ("FAIL", "not decided") if each in words), "pass")',
-        'word = "pass" if passed else "FAIL"',
+        'return next((each for each in _ORDER if each in words), "pass")',
+        'return "pass" if "pass" in words else "FAIL"',
         "tests/cli/test_figure_index.py -k verdict",
     ),
     Bug(

@@ -221,4 +221,5 @@ def _width_verdict(dataset: xr.Dataset) -> limits.Verdict:
         f"draws below {REACHED:g} of their first loss: 99 % intervals below and above one half",
         "; ".join(f"m = {width}: {hits} of {total}" for width, (hits, total) in found.items()),
         bool(above < 0.5 < below),
+        changed="A hundredth of the first loss before a pilot run, a tenth after it.",
     )

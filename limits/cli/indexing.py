@@ -74,6 +74,7 @@ def _entry(file: Path) -> "FigureEntry":
         core_minutes=float(dataset.attrs["seconds_per_task"].sum()) / 60,
         claim=describe(name),
         verdicts=experiment.check(dataset),
+        commit=str(dataset.attrs.get("git_revision", "")),
     )
 
 

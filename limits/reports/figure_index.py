@@ -10,8 +10,11 @@ __all__ = ["FigureEntry", "figure_index"]
 _HEADER = """# Figures
 
 Written by `limits figures` from the numbers in `data/`; do not edit. Verdicts are computed from the
-stored numbers, minutes are those that the tasks took together, on one core each.
+stored numbers, minutes are those that the tasks took together, on one core each, and the commit is
+the one that computed them. Claims that fail or are not decided stand first.
 """
+
+_ORDER = ("FAIL", "not decided", "pass")
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,8 @@ class FigureEntry:
         What the figure shows, in a sentence.
     verdicts : sequence of Verdict
         What its experiment's ``check`` says of the stored numbers.
+    commit : str
+        What computed the numbers; empty where that is not known.
     """
 
     stem: str
@@ -37,14 +42,19 @@ class FigureEntry:
     core_minutes: float
     claim: str
     verdicts: Sequence[Verdict]
+    commit: str = ""
 
     @property
     def verdict(self) -> str:
         """The worst word of all verdicts, with the count of those that passed."""
+        passed = sum(each.passed for each in self.verdicts)
+        return f"{self.word}, {passed} of {len(self.verdicts)}"
+
+    @property
+    def word(self) -> str:
+        """The worst word of all verdicts."""
         words = [each.word for each in self.verdicts]
-        passed = words.count("pass")
-        word = next((each for each in ("FAIL", "not decided") if each in words), "pass")
-        return f"{word}, {passed} of {len(self.verdicts)}"
+        return next((each for each in _ORDER if each in words), "pass")
 
 
 def figure_index(entries: Sequence[FigureEntry]) -> str:
@@ -54,30 +64,39 @@ def figure_index(entries: Sequence[FigureEntry]) -> str:
     --------
     >>> verdict = Verdict("slope", "-1 within 0.1", "-1.02", True)
     >>> entry = FigureEntry("made-up", "limits run made-up", 1.5, "A slope.", [verdict])
-    >>> print(figure_index([entry]).splitlines()[7])
-    | [made-up](#made-up) | `limits run made-up` | 1.5 | A slope. | pass, 1 of 1 |
+    >>> print(figure_index([entry]).splitlines()[8])
+    | [made-up](#made-up) | `limits run made-up` | 1.5 | unknown | A slope. | pass, 1 of 1 |
     """
+    entries = sorted(entries, key=lambda each: _ORDER.index(each.word))
     rows = [
         _row(
             f"[{each.stem}](#{_anchor(each.stem)})",
             f"`{each.command}`",
             f"{each.core_minutes:.1f}",
+            each.commit[:7] or "unknown",
             _escaped(each.claim),
             each.verdict,
         )
         for each in entries
     ]
-    table = _table(("figure", "command", "core minutes", "claim", "verdict"), rows)
+    table = _table(("figure", "command", "core minutes", "commit", "claim", "verdict"), rows)
     return "\n".join([_HEADER, table, *(_section(each) for each in entries)])
 
 
 def _section(entry: FigureEntry) -> str:
+    verdicts = sorted(entry.verdicts, key=lambda each: _ORDER.index(each.word))
     rows = [
         _row(*map(_escaped, (each.claim, each.asked, each.measured)), each.word)
-        for each in entry.verdicts
+        for each in verdicts
     ]
     table = _table(("claim", "asked", "measured", "verdict"), rows)
-    return f"## {entry.stem}\n\n{entry.claim}\n\n![{entry.claim}]({entry.stem}.png)\n\n{table}"
+    changed = [
+        f"* Asked otherwise before: {each.claim.partition(':')[0]}. {each.changed}\n"
+        for each in verdicts
+        if each.changed
+    ]
+    picture = f"![{entry.claim}]({entry.stem}.png)"
+    return "\n".join([f"## {entry.stem}\n\n{entry.claim}\n\n{picture}\n\n{table}", *changed])
 
 
 def _table(columns: Sequence[str], rows: Sequence[str]) -> str:

@@ -40,9 +40,11 @@ def test_committed_files_are_small():
 def test_a_page_escapes_bars_and_counts_verdicts():
     verdicts = [Verdict("|h_L|", "1", "1.0", True), Verdict("slope", "-1", "-2", False)]
     page = figure_index([FigureEntry("a.b-paper", "limits run a.b", 2.04, "Norms.", verdicts)])
-    assert "| [a.b-paper](#ab-paper) | `limits run a.b` | 2.0 | Norms. | FAIL, 1 of 2 |" in page
-    assert r"| \|h_L\| | 1 | 1.0 | pass |" in page
-    assert "| slope | -1 | -2 | FAIL |" in page
+    assert (
+        "| [a.b-paper](#ab-paper) | `limits run a.b` | 2.0 | unknown | Norms. | FAIL, 1 of 2 |"
+        in page
+    )
+    assert "| slope | -1 | -2 | FAIL |\n" + r"| \|h_L\| | 1 | 1.0 | pass |" in page
     assert "![Norms.](a.b-paper.png)" in page
 
 
@@ -57,6 +59,22 @@ def test_what_is_not_decided_has_neither_passed_nor_failed():
     assert "| not decided, 1 of 2 |" in page_of(open_one, good)
     assert "| at its end | not decided |" in page_of(open_one)
     assert "| FAIL, 1 of 3 |" in page_of(open_one, good, bad)
+
+
+def test_what_fails_stands_first_and_says_what_was_asked_before():
+    changed = "Before: below 1; the pilot had 2."
+    open_one = Verdict("a: b", "1", "2", False, decided=False, changed=changed)
+    good, bad = Verdict("c", "1", "1", True), Verdict("d", "1", "2", False)
+    page = figure_index(
+        [FigureEntry(name, "limits run", 1.0, "", [each], commit="0123456789")
+        for name, each in (("good", good), ("open", open_one), ("bad", bad))]
+    )  # fmt: skip
+    assert [row.split("](")[0][3:] for row in page.splitlines() if "](#" in row] == [
+        "bad", "open", "good"
+    ]  # fmt: skip
+    assert "| 1.0 | 0123456 |" in page
+    assert f"* Asked otherwise before: a. {changed}" in page
+    assert page.count("Asked otherwise") == 1
 
 
 def stored(folder: Path, **changes: object) -> None:
