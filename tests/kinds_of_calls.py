@@ -251,5 +251,6 @@ STATES = (
     "rk4",
     "bosh3",
     "midpoints",
+    "closed form",
 )
 MAY_OVERFLOW = ("network", "backward", "tangent", "errors")

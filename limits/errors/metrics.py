@@ -8,8 +8,10 @@ from torch import Tensor
 
 from limits._typing import State
 from limits.checks import check_choice, check_finite, check_power, is_number
+from limits.company import beside_copies
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
+from limits.modes import keeps_dtypes
 from limits.scalars import plain_numbers
 from limits.trajectory import Trajectory
 
@@ -30,7 +32,6 @@ Functional = Callable[[Tensor], Tensor]
 ErrorTime = Literal["terminal", "uniform"]
 _TIME_TOLERANCE = 1e-9
 _SMALL = 1e-100
-_LANES = 64
 
 
 @plain_numbers
@@ -156,6 +157,7 @@ def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functi
     return first - (_apply(functional, b) if isinstance(b, Trajectory) else b)
 
 
+@keeps_dtypes
 def functional_values(functional: Functional, states: State) -> Tensor:
     """Return phi of every path, inputs averaged, shape ``(path,)`` in float64.
 
@@ -182,17 +184,9 @@ def functional_values(functional: Functional, states: State) -> Tensor:
 def alone(functional: Functional) -> Functional:
     """Return a functional whose value of a path does not depend on how many are beside it.
 
-    Vector loops of torch and their remainders may round differently: whole vectors of paths are
-    filled up with the first one, as `limits.activations.Shielded` fills up entries.
+    See `limits.company`.
     """
-
-    def filled(states: State) -> Tensor:
-        count, missing = len(states), -len(states) % _LANES
-        values = functional(torch.cat((states, states[:1].expand(missing, -1, -1))))
-        whole = isinstance(values, Tensor) and values.shape[:1] == (count + missing,)
-        return values[:count] if whole else values
-
-    return filled
+    return lambda states: beside_copies(functional, states)
 
 
 def check_functional(functional: object) -> None:

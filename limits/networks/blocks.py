@@ -13,6 +13,7 @@ from torch import Tensor
 from limits._typing import BlockName, State
 from limits.activations import ACTIVATIONS, Activation
 from limits.checks import is_number
+from limits.company import beside_copies
 from limits.exceptions import LimitsError, ShapeError
 from limits.paths import Increment
 from limits.scalars import plain_numbers
@@ -165,14 +166,12 @@ class PostRelu:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A user's block on copies of its arguments, so that it may act in place; answers checked.
+    """A user's block on copies of its arguments, in whole vectors of paths; answers checked.
 
     Parameters
     ----------
-    block : Block
-        What computes g.
-    has_inner, homogeneous : bool
-        As the block says.
+    block, has_inner, homogeneous
+        What computes g, and what it says of itself.
     """
 
     block: Block
@@ -181,23 +180,23 @@ class Guarded:
 
     def field(self, h: State, inner: Increment | None) -> State:
         """Return g(h)."""
-        return self._checked(self.block.field(h.clone(), inner), h, "field")
+        return self._answer("field", h, inner=inner)
 
     def pushed(self, h: State, q: State, inner: Increment | None) -> State:
         """Return Dg(h) q."""
-        return self._checked(self.block.pushed(h.clone(), q.clone(), inner), h, "pushed")
+        return self._answer("pushed", h, q, inner=inner)
 
     def pulled(self, h: State, p: State, inner: Increment | None) -> State:
         """Return Dg(h)^T p."""
-        return self._checked(self.block.pulled(h.clone(), p.clone(), inner), h, "pulled")
+        return self._answer("pulled", h, p, inner=inner)
 
-    def _checked(self, value: object, h: State, method: str) -> State:
+    def _answer(self, method: str, h: State, *more: State, inner: Increment | None) -> State:
+        value = beside_copies(getattr(self.block, method), h, *more, products=inner, needed=True)
         if not isinstance(value, Tensor) or value.shape != h.shape or value.dtype != h.dtype:
-            shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-            dtype = getattr(value, "dtype", "")
+            found = tuple(getattr(value, "shape", ())) or type(value).__name__
             raise ShapeError(
-                f"{type(self.block).__name__}.{method} must return {h.dtype} {tuple(h.shape)} "
-                f"like the states, found {dtype} {shape}. Act on the last axis only."
+                f"{type(self.block).__name__}.{method} must return {h.dtype} {tuple(h.shape)} like "
+                f"the states, found {getattr(value, 'dtype', '')} {found}. Act on the last axis."
             )
         return value
 

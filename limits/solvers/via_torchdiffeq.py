@@ -134,7 +134,9 @@ class TorchDiffEq:
         together = slice(offset, offset + len(states))
         solved, evaluations = [], 0
         for start in states.unbind(1):
-            if bool((start == start[:1]).all()):
+            # Zeros of two signs are equal, and not alike.
+            alike = (start == start[:1]) & (start.signbit() == start[:1].signbit())
+            if bool(alike.all()):
                 groups = [(start[0], together)]
             else:
                 groups = [(h, slice(offset + i, offset + i + 1)) for i, h in enumerate(start)]

@@ -101,3 +101,39 @@ def test_identity_does_not_follow_its_input():
         h0.zero_()
         assert bool((out.values == 1).all())
         h0.fill_(1.0)
+
+
+class Sines(Halved):
+    """A block of functions whose last bits depend on vectors, with inner weights if wanted."""
+
+    def __init__(self, inner):
+        object.__setattr__(self, "has_inner", inner)
+
+    def field(self, h, inner):
+        return torch.sin(h if inner is None else inner.mv(h))
+
+    def pushed(self, h, q, inner):
+        return torch.cos(h) * q
+
+    def pulled(self, h, p, inner):
+        return torch.cos(h) * p
+
+
+@pytest.mark.parametrize("inner", [False, True])
+@pytest.mark.parametrize("lazy", [False, True])
+def test_no_bit_of_a_path_depends_on_how_many_are_beside_it(inner, lazy):
+    path = limits.BrownianPath(5)
+    net, h0 = limits.ResNet("identity", block=Sines(inner)), torch.ones(2, 5, dtype=torch.float64)
+
+    def asked(n_paths):
+        sample = path.sample(depth=4, n_paths=n_paths, seed=0, lazy=lazy)
+        out = net(h0, sample, keep="all")
+        if inner:
+            return (out.values,)
+        pulled = net.backward(out, sample, torch.ones_like(out.terminal)).values
+        return out.values, pulled, net.tangent(h0, h0, sample)[1].values
+
+    whole = asked(7)
+    for n_paths in (1, 2, 3, 6):
+        for few, all_of_them in zip(asked(n_paths), whole, strict=True):
+            assert torch.equal(few, all_of_them[:, :n_paths])
