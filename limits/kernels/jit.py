@@ -1,8 +1,12 @@
 """How loops are compiled: without Python's lock, and kept on disk where there is a place."""
 
+import _thread
 import hashlib
+import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +18,8 @@ from numba.extending import intrinsic
 __all__ = ["bitcast", "inlined", "lean", "loop"]
 
 _instruction: Any = intrinsic
+_A_MOMENT = 0.01
+"""Seconds, in which what was being finalised is."""
 
 
 def loop(function: Callable[..., Any]) -> Any:
@@ -40,7 +46,7 @@ def _compiled(function: Callable[..., Any], *, counts: bool) -> Any:
         return _dated(njit(cache=True, **settings)(function))
     except RuntimeError:  # neither the installation nor the home of the user can be written
         _say_once()
-        return njit(**settings)(function)
+        return _heard(njit(**settings)(function))
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -70,7 +76,44 @@ def _dated(compiled: Any) -> Any:
     file = getattr(getattr(compiled, "_cache", None), "_cache_file", None)
     if file is not None:
         file._version = f"{file._version} {_digest()}"
+    return _heard(compiled)
+
+
+def _heard(compiled: Any) -> Any:
+    """Let Ctrl-C be heard while a function is compiled or loaded.
+
+    Compilers let go of objects all the time, and Python drops an exception that comes while one
+    is finalised.
+    """
+    compile_for = compiled._compile_for_args
+
+    def heard(*args: Any, **kwargs: Any) -> Any:
+        with _interrupts_said_again():
+            return compile_for(*args, **kwargs)
+
+    compiled._compile_for_args = heard
     return compiled
+
+
+@contextmanager
+def _interrupts_said_again() -> Iterator[None]:
+    """Interrupt the main thread once more, a moment later, where its interrupt was dropped."""
+    before = sys.unraisablehook
+
+    def dropped(given: Any) -> None:
+        if issubclass(given.exc_type, KeyboardInterrupt):
+            threading.Timer(_A_MOMENT, _thread.interrupt_main).start()
+        else:
+            before(given)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    sys.unraisablehook = dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 @cache
