@@ -14,7 +14,7 @@ from typing import ParamSpec, TypeVar, cast
 
 import torch
 
-__all__ = ["Modes", "keeps_dtypes", "kept", "without_autocast"]
+__all__ = ["Modes", "keeps_dtypes", "kept", "recording", "without_autocast"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -97,6 +97,29 @@ def keeps_dtypes(function: Callable[P, T]) -> Callable[P, T]:
             return function(*args, **kwargs)
 
     return keeping
+
+
+def recording(function: Callable[P, T]) -> Callable[P, T]:
+    """Let a function that differentiates do so under `torch.no_grad` and in inference mode too.
+
+    Examples
+    --------
+    >>> @recording
+    ... def slope(x: float) -> float:
+    ...     point = torch.tensor(x, requires_grad=True)
+    ...     (found,) = torch.autograd.grad(point.square(), point)
+    ...     return float(found)
+    >>> with torch.inference_mode():
+    ...     slope(3.0)
+    6.0
+    """
+
+    @wraps(function)
+    def differentiating(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch.inference_mode(False), torch.enable_grad():
+            return function(*args, **kwargs)
+
+    return differentiating
 
 
 def kept(most: int) -> Callable[[Callable[P, T]], Callable[P, T]]:

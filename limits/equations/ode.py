@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
+from limits.checks import check_real
 from limits.exceptions import SolverError
+from limits.modes import keeps_dtypes
 from limits.networks.resnet import ResNet
 from limits.parallel import check_wanted
 from limits.paths import DenseIncrement, WeightSample
@@ -45,8 +47,10 @@ class VectorField:
         self._outer = _reader(self.sample)
         self._inner = _reader(self.sample.inner) if self._block.has_inner else None
 
+    @keeps_dtypes
     def __call__(self, t: float | Tensor, h: Tensor) -> Tensor:
         """Return c V_t g(h, W_t) for states of shape ``(path, input, width)``."""
+        check_real(h, "h")
         time = torch.as_tensor(t, dtype=torch.float64, device="cpu").reshape(1).cpu()
         return next(self.at_times(time))(h)
 
@@ -112,8 +116,10 @@ class DriftField:
         self.evaluations = 0
         self._block = self.net.vector_field
 
+    @keeps_dtypes
     def __call__(self, t: float | Tensor, h: Tensor) -> Tensor:
         """Return the drift for states of shape ``(path, input, width)``."""
+        check_real(h, "h")
         check_wanted()
         self.evaluations += 1
         pulled = self._block.pulled(h, self._block.field(h, None), None)

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from limits.checks import check_real
 from limits.equations.isotropic import Isotropic
+from limits.modes import keeps_dtypes
 from limits.networks.resnet import ResNet
 from limits.paths import DenseIncrement
 
@@ -42,8 +44,10 @@ class MatrixSDE:
         """Return the drift, zero."""
         return torch.zeros_like(y)
 
+    @keeps_dtypes
     def g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the diffusion applied to `v`, shape ``(path, input * width)``."""
+        check_real(y, "y")
         scale = self.net.coefficient / math.sqrt(self.width * self.duration)
         increment = DenseIncrement(v.unflatten(1, (self.width, self.width)), scale)
         h = y.unflatten(1, (-1, self.width))
@@ -70,12 +74,15 @@ class IsotropicSDE:
     noise_type = "general"
     sde_type = "ito"
 
+    @keeps_dtypes
     def f(self, t: Tensor, y: Tensor) -> Tensor:
         """Return the drift, shape ``(path, input * width)``."""
         h = y.unflatten(1, (-1, self.equation.width))
         return (self.equation.drift(h) / self.duration).flatten(1)
 
+    @keeps_dtypes
     def g_prod(self, t: Tensor, y: Tensor, v: Tensor) -> Tensor:
         """Return the diffusion applied to `v`, shape ``(path, input * width)``."""
+        check_real(y, "y")
         h, noise = (each.unflatten(1, (-1, self.equation.width)) for each in (y, v))
         return (self.equation.diffuse(h, noise) / math.sqrt(self.duration)).flatten(1)

@@ -13,6 +13,7 @@ from limits.estimates import Estimate
 from limits.exceptions import LimitsError, ShapeError
 from limits.mean_field.inputs import as_batch, check_pairs
 from limits.mean_field.resnet import MeanFieldResNet
+from limits.modes import keeps_dtypes
 from limits.scalars import plain_numbers
 
 __all__ = ["PhaseName", "TrainingPhase", "phase_of", "training_phase"]
@@ -76,6 +77,11 @@ def phase_of(
     ('complete', 'vanishing', 'lazy')
     """
     numbers = (feature_movement, weight_movement, output_fluctuation)
+    if not all(isinstance(each, int | float) for each in numbers):
+        raise LimitsError(
+            f"a phase is told by three real numbers, found {numbers}. Pass relative sizes, for "
+            "example phase_of(0.18, 0.4, 0.01)."
+        )
     if not all(map(math.isfinite, numbers)) or output_fluctuation > _EXPLOSIVE_FROM:
         return "explosive"
     if output_fluctuation > _RANDOM_FROM:
@@ -86,6 +92,7 @@ def phase_of(
 
 
 @plain_numbers
+@keeps_dtypes
 @torch.no_grad()
 def training_phase(
     net: MeanFieldResNet, inputs: Tensor, targets: Tensor, *, n_paths: int, seed: int

@@ -21,6 +21,7 @@ from limits.mean_field.descent import (
 from limits.mean_field.inputs import as_batch, check_embeddings, check_pairs
 from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import Embeddings, MeanFieldWeights, draw_embeddings, draw_neurons
+from limits.modes import keeps_dtypes
 from limits.parallel import map_chunks
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -153,6 +154,7 @@ class MeanFieldResNet:
         tag = hashlib.shake_128(key.encode()).hexdigest(4)
         return MeanFieldWeights(u, v, embedding, readout, tag)
 
+    @keeps_dtypes
     def __call__(
         self, x: Tensor, weights: MeanFieldWeights, *, keep: Keep = "terminal"
     ) -> Trajectory:
@@ -185,10 +187,12 @@ class MeanFieldResNet:
         states = torch.stack(values if keep == "all" else [values[0], h])
         return Trajectory.of(weights, states)
 
+    @keeps_dtypes
     def read(self, h: Tensor, weights: MeanFieldWeights) -> Tensor:
         """Return the outputs W_U^T h / D of states ``(path, input, width)``, or the states."""
         return h if weights.readout is None else torch.bmm(h, weights.readout) / h.shape[-1]
 
+    @keeps_dtypes
     @torch.no_grad()
     def backward(self, out: Trajectory, weights: MeanFieldWeights, cotangent: Tensor) -> Trajectory:
         """Return b^l = dLoss/dh^l of all layers, given dLoss/dh^L and all states.
@@ -209,6 +213,7 @@ class MeanFieldResNet:
                 f"{tuple(out.terminal.shape)}, found {len(out.times)} states and shape "
                 f'{tuple(cotangent.shape)}. Use net(x, weights, keep="all").'
             )
+        cotangent = as_batch(cotangent, weights, weights.width, "cotangent")
         response, b, values = Response(self.activation), cotangent, [cotangent]
         factor = self._factor / weights.width
         for layer in range(weights.depth - 1, -1, -1):
@@ -219,6 +224,7 @@ class MeanFieldResNet:
         states = torch.stack(values[::-1])
         return Trajectory(out.times, states, weights.tag, norms_of(states), out.stats)
 
+    @keeps_dtypes
     @torch.no_grad()
     def descend(
         self,

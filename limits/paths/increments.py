@@ -7,6 +7,7 @@ import torch
 from torch.nn.functional import pad
 
 from limits._typing import Matrices, State
+from limits.modes import keeps_dtypes
 
 __all__ = ["DenseIncrement", "Increment", "Layer"]
 
@@ -93,6 +94,7 @@ class Layer:
     inner: Increment | None
 
 
+@keeps_dtypes
 def _products(rows: State, matrices: Matrices, *, transposed: bool = False) -> State:
     """Return a path's row vectors times its matrix, the same bits wherever they are in memory.
 

@@ -18,6 +18,7 @@ from limits.exceptions import (
     ShapeError,
     SolverError,
 )
+from limits.modes import keeps_dtypes
 from limits.trajectory import Trajectory
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ class _Motion(NamedTuple):
     depth: int
 
 
+@keeps_dtypes
 def solve_foreign(
     equation: ForeignSDE,
     y0: Tensor,

@@ -10,6 +10,7 @@ from limits._typing import Progress
 from limits.checks import check_count, check_positive, check_progress, check_seed
 from limits.data import LabelledData
 from limits.exceptions import LimitsError
+from limits.modes import recording
 from limits.parallel import Ticker
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -99,6 +100,7 @@ class TrainedClassifier:
 
 
 @plain_numbers
+@recording
 def train_classifier(
     model: torch.nn.Module,
     data: LabelledData,
@@ -128,7 +130,8 @@ def train_classifier(
     Raises
     ------
     LimitsError
-        If images are to be cropped or flipped and their shape was not given.
+        If images are to be cropped or flipped and their shape was not given, or the parameters
+        were made in inference mode.
 
     References
     ----------
@@ -150,6 +153,11 @@ def train_classifier(
         raise LimitsError(
             f"images cannot be cropped or flipped with image={image}: inputs have {data.features} "
             "features. Pass image=(channels, rows, columns), or a recipe with crop=0, flip=False."
+        )
+    if any(each.is_inference() for each in model.parameters()):
+        raise LimitsError(
+            f"the parameters of {type(model).__name__} were made in inference mode, in which no "
+            "gradient can reach them. Make the model outside of torch.inference_mode()."
         )
     inputs, classes = data.train_inputs, data.train_classes.long()
     place = next(model.parameters()).device

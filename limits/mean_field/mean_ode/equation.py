@@ -9,6 +9,7 @@ from limits.exceptions import DTypeError, ShapeError
 from limits.mean_field.resnet import MeanFieldResNet
 from limits.mean_field.scaling import Constants, MeanFieldScaling
 from limits.mean_field.weights import MeanFieldWeights
+from limits.modes import keeps_dtypes
 from limits.scalars import plain_numbers
 
 __all__ = ["MeanODE"]
@@ -86,16 +87,19 @@ class MeanODE:
         """D."""
         return self.scaling.embedding_dim
 
+    @keeps_dtypes
     def start(self, x: Tensor) -> Tensor:
         """Return h(0) of inputs ``(input, features)``."""
         length = self.embedding_dim if self.embedding is None else len(self.embedding)
         self._check(x, length, "x")
         return x.detach().clone() if self.embedding is None else x @ self.embedding
 
+    @keeps_dtypes
     def read(self, h: Tensor) -> Tensor:
         """Return the outputs of states h(1), whose last axis is the width."""
         return h if self.readout is None else h @ self.readout / self.embedding_dim
 
+    @keeps_dtypes
     def slope(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Return b(1), shaped like h(1)."""
         error = outputs - targets

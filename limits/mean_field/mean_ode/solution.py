@@ -11,6 +11,7 @@ from limits.mean_field.descent import Response
 from limits.mean_field.mean_ode.collocation import Collocation
 from limits.mean_field.mean_ode.equation import MeanODE
 from limits.mean_field.scaling import Rule
+from limits.modes import keeps_dtypes
 from limits.scalars import plain_numbers
 
 __all__ = ["MeanODESolution"]
@@ -91,12 +92,14 @@ class MeanODESolution:
         """Return the stated RMS error of `at(step)`."""
         return float(self.errors[self._kept(step)])
 
+    @keeps_dtypes
     def states(self, step: int, times: Tensor) -> Tensor:
         """Return h(s) before a step, shape ``(time, input, width)``."""
         self._check_states(step, times)
         ahead = self.scheme.integrals(times).to(self.h0)
         return self.h0 + torch.einsum("tj,jnd->tnd", ahead, self.fields[step])
 
+    @keeps_dtypes
     def gradients(self, step: int, times: Tensor) -> Tensor:
         """Return b(s) = dLoss/dh(s) before a step, shape ``(time, input, width)``."""
         self._check_states(step, times)
@@ -105,6 +108,7 @@ class MeanODESolution:
         end = self.limit.slope(self.limit.read(terminal), self.targets)
         return end + torch.einsum("tj,jnd->tnd", behind, self.pulls[step])
 
+    @keeps_dtypes
     def transport(self, u: Tensor, v: Tensor, times: Tensor) -> Tensor:
         """Follow chosen particles through the training.
 

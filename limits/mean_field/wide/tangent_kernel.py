@@ -10,6 +10,7 @@ from torch import Tensor
 from limits.activations import Activation
 from limits.exceptions import LimitsError, SolverError
 from limits.gaussian import trapezoid
+from limits.modes import recording
 
 __all__ = ["TangentKernel", "check_smooth"]
 
@@ -159,14 +160,15 @@ def check_smooth(activation: Activation) -> None:
         )
 
 
+@recording
 def _derivatives(activation: Activation, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return s, s', s'' and s''' entry by entry."""
-    with torch.enable_grad():
-        point = x.detach().requires_grad_()
-        first = activation.derivative(point)
-        second = _entrywise(first, point)
-        third = _entrywise(second, point)
-        value = activation.value(point)
+    # A copy: what inference mode has made cannot be differentiated.
+    point = x.detach().clone().requires_grad_()
+    first = activation.derivative(point)
+    second = _entrywise(first, point)
+    third = _entrywise(second, point)
+    value = activation.value(point)
     return value.detach(), first.detach(), second.detach(), third.detach()
 
 

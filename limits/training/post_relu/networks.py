@@ -9,8 +9,9 @@ import math
 import torch
 from torch import Tensor
 
-from limits.checks import check_count
+from limits.checks import check_count, check_real, is_number
 from limits.exceptions import LimitsError, ShapeError
+from limits.modes import keeps_dtypes
 from limits.paths import WeightPath
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -87,7 +88,7 @@ class AnalysedEnsemble:
     ) -> None:
         check_count(features, "features")
         check_count(outputs, "outputs")
-        if not (math.isfinite(tau) and tau > 0 and math.isfinite(skip)):
+        if not (is_number(tau) and tau > 0 and is_number(skip)):
             raise LimitsError(
                 f"tau must be positive and finite and skip finite, found tau={tau!r} and "
                 f"skip={skip!r}. Use for example tau=depth**-0.5 and skip=1.0."
@@ -130,6 +131,7 @@ class AnalysedEnsemble:
         self._readout = self._readout.index_select(0, chosen)
         self._states = []
 
+    @keeps_dtypes
     def outputs(self, inputs: Tensor) -> Tensor:
         """Return B h_L and remember the states for `descend`.
 
@@ -149,6 +151,7 @@ class AnalysedEnsemble:
             If inputs have another length. Flatten images with ``x.flatten(1)``.
         """
         features = self._embedding.shape[1]
+        check_real(inputs, "the tensor inputs")
         if inputs.ndim not in (2, 3) or inputs.shape[-1] != features:
             raise ShapeError(
                 f"inputs must have shape (input, {features}) or ({len(self)}, input, {features}), "
@@ -161,6 +164,7 @@ class AnalysedEnsemble:
             self._states.append(h)
         return torch.bmm(h, self._readout)
 
+    @keeps_dtypes
     def descend(self, slope: Tensor, *, rate: float) -> None:
         """Take one step W_l <- W_l - rate dLoss/dW_l at the inputs of the last `outputs`.
 
@@ -175,11 +179,21 @@ class AnalysedEnsemble:
         ------
         LimitsError
             If `outputs` was not called since the last step.
+        ShapeError, DTypeError
+            If `slope` is not shaped like what it returned.
         """
         if not self._states:
             raise LimitsError(
                 "there are no states to take a step from: they are those of the last call of "
                 "outputs, and a step uses them up. Call outputs(inputs) before every descend."
+            )
+        wanted = (len(self), self._states[-1].shape[1], self._readout.shape[2])
+        check_real(slope, "slope")
+        if slope.shape != wanted or slope.dtype != self._layers.dtype:
+            raise ShapeError(
+                f"slope must be {self._layers.dtype} of shape {wanted}, (path, input, outputs), "
+                f"found {slope.dtype} of shape {tuple(slope.shape)}. Pass the derivative of the "
+                "loss by what outputs returned."
             )
         states, self._states = self._states, []
         p = torch.bmm(slope, self._readout.mT)
@@ -189,6 +203,7 @@ class AnalysedEnsemble:
             p = self._residual(q, weights.mT)
             weights.baddbmm_(states[-1].mT, q, alpha=-rate * self.tau)
 
+    @keeps_dtypes
     def tangent_kernel(self, inputs: Tensor) -> Tensor:
         """Return the Gram matrix of the outputs' gradients by all W_l.
 

@@ -68,7 +68,8 @@ def as_call(inputs: Inputs) -> Call:
     NonFiniteStateError
         If a tensor holds NaN or infinity.
     """
-    call = _read(inputs)
+    # A copy of what inference mode has made: gradients pass through inputs as well.
+    call = _read(inputs).mapped(lambda each: each.clone() if each.is_inference() else each)
     if not call.tensors or any(tensor.numel() == 0 for tensor in call.tensors):
         raise ShapeError(
             f"inputs must hold a tensor with numbers in it, found {type(inputs).__name__}. Pass a "

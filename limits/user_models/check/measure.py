@@ -11,6 +11,7 @@ from torch import nn
 
 from limits.checks import check_count, check_counts, check_progress, check_seed
 from limits.exceptions import LimitsError, ShapeError
+from limits.modes import recording
 from limits.scalars import plain_numbers
 from limits.user_models.branches.calls import Inputs
 from limits.user_models.branches.scaling import BranchChoice
@@ -38,6 +39,7 @@ _PROFILES = ("stream", "contribution", "gradient")
 
 
 @plain_numbers
+@recording
 def depth_check(
     make_model: ModelFactory,
     *,
