@@ -27,6 +27,7 @@ __all__ = [
     "check_counts",
     "check_dtype",
     "check_finite",
+    "check_hurst",
     "check_positive",
     "check_power",
     "check_progress",
@@ -53,7 +54,7 @@ _READABLE = frozenset(
 def check_choice(value: str, name: str, choices: object, remedy: str = "") -> None:
     """Raise unless `value` is one of the strings of a Literal; `remedy` adds a sentence."""
     allowed = get_args(choices)
-    if value not in allowed:
+    if not isinstance(value, str) or value not in allowed:
         listed = " or ".join(f'"{choice}"' for choice in allowed)
         raise LimitsError(f"{name} must be {listed}, found {value!r}. {remedy}".rstrip())
 
@@ -130,6 +131,15 @@ def check_coefficient(value: object) -> None:
         raise LimitsError(
             f"coefficient must be a finite number whose square a float can hold, of at most "
             f"{_LARGEST_COEFFICIENT:g}, found {value!r}. Use 1.0."
+        )
+
+
+def check_hurst(value: object) -> None:
+    """Raise unless `value` is a number strictly between 0 and 1."""
+    if not is_number(value) or not 0 < value < 1:
+        raise LimitsError(
+            f"hurst must lie strictly between 0 and 1, found {value!r}. Use 0.5 for "
+            "independent weights, or SmoothPath for weights that vary smoothly."
         )
 
 

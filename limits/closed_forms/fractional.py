@@ -5,8 +5,10 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limits.checks import checked_array
+from limits.checks import check_count, check_hurst, checked_array
+from limits.closed_forms.arguments import check_antipersistent, positive_array
 from limits.closed_forms.independent import LogNormal
+from limits.exceptions import ShapeError
 from limits.scalars import plain_numbers
 
 __all__ = [
@@ -45,6 +47,7 @@ def fractional_autocovariance(lags: ArrayLike, hurst: float) -> NDArray[np.float
     >>> fractional_autocovariance([0, 1], 0.5)
     array([1., 0.])
     """
+    check_hurst(hurst)
     j = np.abs(checked_array(lags, "lags"))
     safe = np.where(j >= 1, j, 1.0)
     with np.errstate(divide="ignore"):
@@ -77,6 +80,14 @@ def fractional_relu_border(hurst: float, shallow: int, deep: int) -> float:
     >>> round(fractional_relu_border(0.7, 250, 1000), 3)
     0.66
     """
+    check_hurst(hurst)
+    for each, name in ((shallow, "shallow"), (deep, "deep")):
+        check_count(each, name)
+    if deep <= shallow:
+        raise ShapeError(
+            f"a border needs two depths, deep larger than shallow, found shallow={shallow} and "
+            f"deep={deep}. Use for example shallow=250, deep=1000."
+        )
     growth = math.log(_relu_change(deep, hurst) / _relu_change(shallow, hurst))
     return growth / (2 * math.log(deep / shallow))
 
@@ -116,7 +127,8 @@ def young_linear_error(depth: ArrayLike, hurst: float) -> NDArray[np.float64]:
     >>> round(float(young_linear_error(100, 0.75)), 4)
     0.0824
     """
-    return 0.5 * math.exp(0.5) * checked_array(depth, "depth") ** (1 - 2 * hurst)
+    check_hurst(hurst)
+    return 0.5 * math.exp(0.5) * positive_array(depth) ** (1 - 2 * hurst)
 
 
 @plain_numbers
@@ -140,7 +152,9 @@ def rough_drift(depth: ArrayLike, hurst: float, width: int) -> NDArray[np.float6
     >>> float(rough_drift(np.inf, 0.2, 10))
     0.05
     """
-    return (1 - checked_array(depth, "depth") ** (2 * hurst - 1)) / (2 * width)
+    check_hurst(hurst)
+    check_count(width, "width")
+    return (1 - positive_array(depth) ** (2 * hurst - 1)) / (2 * width)
 
 
 @plain_numbers
@@ -156,6 +170,9 @@ def rough_relu_rates(hurst: float, width: int) -> tuple[float, float]:
     >>> [round(rough_relu_rates(hurst, 16)[0], 3) for hurst in (0.1, 0.2, 0.35)]
     [0.419, 0.394, 0.359]
     """
+    check_hurst(hurst)
+    check_antipersistent(hurst)
+    check_count(width, "width")
     r = fractional_autocovariance(np.arange(1, _TERMS), hurst)
     kernel = _arc_cosine(r)
     series = float((r * (kernel - 1 / (2 * math.pi))).sum())

@@ -1,14 +1,17 @@
 """Exact answers for independent weights, at every finite depth and width."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limits.checks import check_coefficient, checked_array
+from limits.checks import check_choice, check_coefficient, check_count, checked_array
+from limits.closed_forms.arguments import positive_array
 from limits.exceptions import LimitsError
 from limits.scalars import plain_numbers
 
+LawBlock = Literal["res-3", "res-1", "post-relu"]
 _LARGEST_EXPONENT = 700.0
 
 __all__ = [
@@ -164,7 +167,7 @@ def relu_weak_error(depth: ArrayLike, *, coefficient: float = 1.0) -> NDArray[np
 
 
 @plain_numbers
-def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNormal:
+def log_norm_law(block: LawBlock, width: int, *, coefficient: float = 1.0) -> LogNormal:
     """Return the law of log(|H_1|^2 / |H_0|^2) at beta = 1/2.
 
     Normal(c^2 (1/2 - 1/d), 2 c^2/d) for res-3 with relu, Normal(c^2 (1 - 2/d), 4 c^2/d) for linear
@@ -186,6 +189,8 @@ def log_norm_law(block: str, width: int, *, coefficient: float = 1.0) -> LogNorm
     >>> log_norm_law("res-3", 100)
     LogNormal(mean=0.49, variance=0.02)
     """
+    check_choice(block, "block", LawBlock)
+    check_count(width, "width")
     check_coefficient(coefficient)
     time = coefficient**2
     if block == "res-3":
@@ -204,12 +209,13 @@ def relu_log_mean_depth_bias(depth: ArrayLike, width: int) -> NDArray[np.float64
     >>> float(relu_log_mean_depth_bias(100, 4))
     -0.0
     """
+    check_count(width, "width")
     d = width
-    return -(d - 2) * (d - 4) * (d + 5) / (8 * d**3 * checked_array(depth, "depth"))
+    return -(d - 2) * (d - 4) * (d + 5) / (8 * d**3 * positive_array(depth))
 
 
 def _compound(depth: ArrayLike, scale: ArrayLike | None, *, rate: float) -> NDArray[np.float64]:
-    depth = checked_array(depth, "depth")
+    depth = positive_array(depth)
     squared = 1 / depth if scale is None else checked_array(scale, "scale") ** 2
     return _exponential(depth * np.log1p(rate * squared))
 
@@ -226,4 +232,4 @@ def _exponential(exponent: ArrayLike) -> NDArray[np.float64]:
 
 def _critical(depth: ArrayLike, coefficient: float) -> NDArray[np.float64]:
     check_coefficient(coefficient)
-    return coefficient / np.sqrt(checked_array(depth, "depth"))
+    return coefficient / np.sqrt(positive_array(depth))

@@ -9,7 +9,8 @@ on the weights at the output.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limits.checks import checked_array
+from limits.checks import check_count, checked_array
+from limits.closed_forms.arguments import positive_array
 from limits.scalars import plain_numbers
 
 __all__ = ["relu_log_mean"]
@@ -47,7 +48,8 @@ def relu_log_mean(
     >>> round(float(relu_log_mean(10_000, 40)), 4), 1 / 2 - 1 / 40
     (0.475, 0.475)
     """
-    depth = checked_array(depth, "depth")
+    check_count(width, "width", least=2)
+    depth = positive_array(depth)
     alpha = depth**-0.5 if scale is None else checked_array(scale, "scale")
     depth, alpha = np.broadcast_arrays(depth, alpha)
     values, weights = _rectified_energy(width)

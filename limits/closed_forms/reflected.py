@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from limits.checks import checked_array
 from limits.closed_forms.independent import linear_second_moment, relu_second_moment
+from limits.exceptions import ShapeError
 
 __all__ = ["post_relu_ratio", "post_relu_second_moment_bounds"]
 
@@ -40,6 +41,11 @@ def post_relu_ratio(states: ArrayLike, scale: ArrayLike) -> NDArray[np.float64]:
     0.0075
     """
     h, tau = checked_array(states, "states"), checked_array(scale, "scale")
+    if h.ndim == 0 or not h.any(axis=-1).all():
+        raise ShapeError(
+            f"states must have shape (..., width) and none may be zero, found shape {h.shape}. "
+            "Leave zero states out: a layer leaves them where they are."
+        )
     deviation = np.expand_dims(tau, -1) / np.sqrt(h.shape[-1])
     a = h / np.linalg.norm(h, axis=-1, keepdims=True) / deviation
     # The gain over a^2 by itself: nothing is lost where tau^2 is below the rounding of 1.

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limits.checks import checked_array
+from limits.checks import check_count, checked_array
+from limits.closed_forms.arguments import positive_array
 from limits.scalars import plain_numbers
 
 __all__ = ["linear_product_edge", "linear_product_edge_limit"]
@@ -52,7 +53,9 @@ def linear_product_edge(
     >>> float(linear_product_edge(1, 1.0)) ** 2
     6.75
     """
-    depth = checked_array(depth, "depth")
+    if width is not None:
+        check_count(width, "width")
+    depth = positive_array(depth)
     tau = depth**-0.5 if scale is None else checked_array(scale, "scale")
     depth, tau = np.broadcast_arrays(depth, tau)
     found = [_edge(L, u) for L, u in zip(depth.flat, np.square(tau).flat, strict=True)]
@@ -77,7 +80,7 @@ def linear_product_edge_limit(time: ArrayLike) -> NDArray[np.float64]:
     >>> [round(float(each), 3) for each in linear_product_edge_limit([0.25, 1.0, 4.0])]
     [2.058, 4.593, 36.441]
     """
-    total = checked_array(time, "time")
+    total = positive_array(time, "time")
     root = np.sqrt(1 + 2 / total)
     return np.sqrt((root + 1) / (root - 1)) * np.exp(total * root / 2)
 

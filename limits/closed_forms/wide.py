@@ -5,7 +5,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from limits.checks import checked_array
+from limits.checks import checked_array, is_number
+from limits.exceptions import LimitsError
 from limits.scalars import plain_numbers
 
 __all__ = ["relu_correlation"]
@@ -37,6 +38,11 @@ def relu_correlation(time: ArrayLike, initial: float) -> NDArray[np.float64]:
     1.0
     """
     times = np.atleast_1d(checked_array(time, "time"))
+    if not (is_number(initial) and -1 <= initial <= 1 and (times >= 0).all()):
+        raise LimitsError(
+            f"a correlation lies in [-1, 1] and layer times are not negative, found "
+            f"initial={initial!r} and times from {times.min():g}. Use for example initial=0.5."
+        )
 
     def rate(_: float, c: NDArray[np.float64]) -> NDArray[np.float64]:
         c = np.clip(c, -1, 1)

@@ -81,7 +81,8 @@ def _check_part(part: str, inputs: Tensor, classes: Tensor) -> None:
             f"{part} inputs must have shape (input, features) and {part} classes (input,), found "
             f"{tuple(inputs.shape)} and {tuple(classes.shape)}. Flatten images with x.flatten(1)."
         )
-    check_real(inputs, f"{part}_inputs")
+    for each, name in ((inputs, "inputs"), (classes, "classes")):
+        check_real(each, f"{part}_{name}")
     if not inputs.dtype.is_floating_point or classes.dtype.is_floating_point:
         raise DTypeError(
             f"{part} inputs must be floating point and {part} classes integers, found "

@@ -1,6 +1,5 @@
 """Stochastic equations that users wrote for torchsde."""
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, get_args
 import torch
 from torch import Tensor
 
-from limits.checks import check_count
+from limits.checks import check_count, is_number
 from limits.equations.noise import NoiseSample
 from limits.exceptions import LimitsError, ShapeError, SolverError
 from limits.scalars import plain_numbers
@@ -94,7 +93,7 @@ class ForeignSDE:
         ShapeError
             If f returns another shape or dtype.
         """
-        return _like_states(self.sde.f(t, y.clone()), y, "f(t, y)")
+        return _like_states(self.sde.f(t.clone(), y.clone()), y, "f(t, y)")
 
     def diffusion(self, t: Tensor, y: Tensor, noise: Tensor) -> Tensor:
         """Return g(t, y) dB for states ``(batch, width)`` and noise ``(batch, channel)``.
@@ -109,11 +108,11 @@ class ForeignSDE:
             if noise.shape[-1] != expected:
                 raise RuntimeError(f"it has {expected} by its type")
             if hasattr(self.sde, "g_prod"):
-                moved = self.sde.g_prod(t, y.clone(), noise)
+                moved = self.sde.g_prod(t.clone(), y.clone(), noise.clone())
             elif self.noise_type == "diagonal":
-                moved = self.sde.g(t, y.clone()) * noise
+                moved = self.sde.g(t.clone(), y.clone()) * noise
             else:
-                moved = torch.bmm(self.sde.g(t, y.clone()), noise.unsqueeze(-1)).squeeze(-1)
+                moved = torch.bmm(self.sde.g(t.clone(), y.clone()), noise.unsqueeze(-1)).squeeze(-1)
         except (RuntimeError, IndexError) as error:
             raise ShapeError(
                 f"{self.noise_type} noise of {noise.shape[-1]} channels does not fit g at states "
@@ -176,9 +175,10 @@ def from_torchsde(sde: TorchSDEProblem, *, start: float = 0.0, stop: float = 1.0
     known = get_args(NoiseType)
     if sde.noise_type not in known:
         raise SolverError(f"unknown noise_type {sde.noise_type!r}. Use one of {', '.join(known)}.")
-    if not -math.inf < start < stop < math.inf:
+    if not (is_number(start) and is_number(stop) and start < stop):
         raise LimitsError(
-            f"start={start} must lie before stop={stop}, both finite. Use start=0.0, stop=1.0."
+            f"start={start!r} must lie before stop={stop!r}, both finite numbers. Use start=0.0, "
+            "stop=1.0."
         )
     return ForeignSDE(sde, float(start), float(stop))
 

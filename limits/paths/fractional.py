@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import LayerMatrices
-from limits.checks import is_number
+from limits.checks import check_hurst
 from limits.closed_forms import fractional_autocovariance
 from limits.exceptions import LimitsError
 from limits.modes import kept
@@ -63,11 +63,7 @@ class FractionalPath(WeightPath):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not is_number(self.hurst) or not 0 < self.hurst < 1:
-            raise LimitsError(
-                f"hurst must lie strictly between 0 and 1, found {self.hurst!r}. Use 0.5 for "
-                "independent weights, or SmoothPath for weights that vary smoothly."
-            )
+        check_hurst(self.hurst)
 
     @property
     def index(self) -> float:

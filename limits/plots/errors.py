@@ -22,6 +22,7 @@ _LABELS = {
 }
 
 _DRAWN = ("error", "depth", "standard_error", "order", "order_low", "order_high")
+_MAY_BE_DRAWN = ("closed_form", "expected_order")
 _NAMED = 3
 
 
@@ -114,10 +115,11 @@ def _checked(study: object) -> xr.Dataset:
             f"a line has one error per depth, found dimensions {dict(dataset['error'].sizes)}. "
             "Choose one line with dataset.sel(...) or dataset.isel(...)."
         )
-    kinds = {name: dataset[name].dtype.kind for name in _DRAWN}
+    drawn = [*_DRAWN, *(name for name in _MAY_BE_DRAWN if name in dataset)]
+    kinds = {name: dataset[name].dtype.kind for name in drawn}
     depths = dataset["depth"].to_numpy()
     if not set(kinds.values()) <= set("iuf") or np.isnan(positive(depths)).any():
-        found = {name: str(dataset[name].dtype) for name in _DRAWN}
+        found = {name: str(dataset[name].dtype) for name in drawn}
         raise StoreError(
             f"errors and depths must be real numbers, and depths positive; found {found} at depths "
             f"{depths.tolist()}. {wanted}"

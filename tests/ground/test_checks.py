@@ -94,7 +94,45 @@ ENTRANCES = {
     "functional": lambda h: limits.weak_error(
         limits.ResNet("tanh")(H0, SAMPLE), 0.0, functional=lambda s: s[..., 0] * h[0, 0]
     ),
+    "cotangent": lambda h: limits.ResNet("tanh").backward(
+        limits.ResNet("tanh")(H0, SAMPLE), SAMPLE, h
+    ),
+    "equation for torchsde": lambda h: LIMIT.as_torchsde(SAMPLE).g_prod(
+        torch.zeros(()), h.expand(2, 2), torch.ones(2, 4, dtype=torch.float64)
+    ),
+    "equation for torchdiffeq": lambda h: limits.depth_limit(
+        limits.ResNet("tanh"), limits.SmoothPath(2)
+    ).as_torchdiffeq(limits.SmoothPath(2).sample(depth=4, n_paths=2, seed=0))(
+        0.5, h.expand(2, 1, 2)
+    ),
+    "cotangent of neurons": lambda h: MEAN_FIELD.backward(
+        MEAN_FIELD(H0, NEURONS, keep="all"), NEURONS, h.expand(2, 1, 2)
+    ),
+    "Gram matrix": lambda h: limits.mean_field.LargeWidthLimit("tanh").descend(
+        H0, H0, steps=1, seed=0, gram=torch.eye(4, dtype=torch.float64) * h[0, 0]
+    ),
+    "analysed inputs": lambda h: analysed().outputs(h),
+    "analysed slope": lambda h: analysed().descend(h.expand(2, 1, 2), rate=0.1),
+    "squares, inputs": lambda h: limits.training.descend_squares(
+        analysed(), h, H0, rate=1, steps=1
+    ),
+    "squares, targets": lambda h: limits.training.descend_squares(
+        analysed(), H0, h, rate=1, steps=1
+    ),
+    "classes": lambda h: limits.data.LabelledData(H0, h[0, :1], H0, torch.zeros(1).int(), 2),
 }
+
+
+def analysed() -> limits.training.AnalysedEnsemble:
+    nets = limits.training.AnalysedEnsemble(
+        PATH, depth=2, n_paths=2, seed=0, features=2, outputs=2, tau=0.5, dtype=torch.float64
+    )
+    nets.outputs(H0)
+    return nets
+
+
+MEAN_FIELD = limits.MeanFieldResNet(2, 4, depth=2)
+NEURONS = MEAN_FIELD.sample(n_paths=2, seed=0)
 PATH = limits.BrownianPath(2)
 SAMPLE = PATH.sample(depth=4, n_paths=2, seed=0)
 LIMIT = limits.depth_limit(limits.ResNet("tanh"), PATH)

@@ -78,6 +78,8 @@ def test_the_line_of_theory_passes_through_the_deepest_error_that_is_shown():
         (study().assign_coords(depth=[0, 8, 16]), "depths positive"),
         (study().assign_coords(depth=["a", "b", "c"]), "real numbers"),
         (study(error=("depth", [1j, 2, 3])), "real numbers"),
+        (study(closed_form=("depth", [1j, 2, 3])), "real numbers"),
+        (study(expected_order=((), 0.5j)), "real numbers"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_with_the_remedy(given, remedy):

@@ -64,6 +64,26 @@ def test_coefficients_may_act_in_place():
     assert torch.equal(found.terminal, EULER.solve(EQUATION, ONE, noise()).terminal)
 
 
+class Clocked(Geometric):
+    """Depends on time, which the drift writes into."""
+
+    in_place = False
+
+    def f(self, t, y):
+        return t.add_(1.0) * y if self.in_place else (t + 1.0) * y
+
+    def g_prod(self, t, y, v):
+        return (v.mul_(t) if self.in_place else v * t) * y
+
+
+def test_times_and_noise_may_be_overwritten():
+    clocked = Clocked()
+    equation, drawn = limits.from_torchsde(clocked), noise()
+    usual = EULER.solve(equation, ONE, drawn, keep="all").values
+    clocked.in_place = True
+    assert torch.equal(EULER.solve(equation, ONE, drawn, keep="all").values, usual)
+
+
 @pytest.mark.parametrize("drift", [lambda y: y[:, :1], lambda y: y * 1j, lambda y: 0.0])
 def test_drift_of_another_shape_or_kind_is_refused(drift):
     with pytest.raises(limits.ShapeError, match=r"f\(t, y\) must be .*like the states, found"):

@@ -144,3 +144,29 @@ def test_complex_arguments_of_closed_forms_are_refused(form):
         form(8, coefficient=1j)
     depths = torch.tensor([8.0, 16.0], requires_grad=True)
     assert form(depths) == pytest.approx(form(np.array([8.0, 16.0])))
+
+
+OUT_OF_RANGE = {
+    "no layers": lambda: closed_forms.linear_strong_error(0),
+    "fewer than none": lambda: closed_forms.relu_second_moment([8, -1]),
+    "no number of layers": lambda: closed_forms.relu_weak_error(math.nan),
+    "no units": lambda: closed_forms.log_norm_law("res-3", 0),
+    "half a unit": lambda: closed_forms.relu_log_mean(8, 2.5),
+    "units of an edge": lambda: closed_forms.linear_product_edge(8, width=-1),
+    "unknown block": lambda: closed_forms.log_norm_law("res-2", 8),
+    "list of blocks": lambda: closed_forms.log_norm_law(["res-3"], 8),
+    "Hurst index of one": lambda: closed_forms.young_linear_error(8, 1.0),
+    "complex Hurst index": lambda: closed_forms.rough_drift(8, 0.2j, 4),
+    "persistent weights": lambda: closed_forms.rough_relu_law(0.7, 16),
+    "two equal depths": lambda: closed_forms.fractional_relu_border(0.7, 8, 8),
+    "no time": lambda: closed_forms.linear_product_edge_limit(0.0),
+    "correlation of two": lambda: closed_forms.relu_correlation(1.0, 2.0),
+    "zero states": lambda: closed_forms.post_relu_ratio([[1.0, 0.0], [0.0, 0.0]], 0.1),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_what_closed_forms_do_not_know_is_refused(name):
+    with pytest.raises(limits.LimitsError, match=r"(Use|Leave|Pass|For|must be \".*\") "):
+        OUT_OF_RANGE[name]()

@@ -139,6 +139,7 @@ def _root(gram: Tensor | None, size: int, like: Tensor) -> Tensor:
     """
     if gram is None:
         return torch.eye(size, dtype=like.dtype, device=like.device)
+    check_finite(gram, "gram")
     if gram.shape != (size, size) or not torch.allclose(gram, gram.mT):
         raise ShapeError(
             f"gram must be the symmetric matrix W^T W / D of all {size} embedding columns, found "

@@ -118,6 +118,11 @@ class ConvergenceStudy:
                 f"this dataset is no convergence study: it lacks {', '.join(missing)}. Pass what "
                 "to_dataset returned."
             )
+        kinds = {str(name): str(each.dtype) for name, each in dataset.variables.items()}
+        if not all(np.dtype(kind).kind in "iuf" for kind in kinds.values()):
+            raise StoreError(
+                f"the numbers of a study are real, found {kinds}. Pass what to_dataset returned."
+            )
         depths = tuple(int(depth) for depth in dataset["depth"].values)
         n_paths = dataset.sizes["path"]
         expected = float(dataset["expected_order"])

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import Progress
-from limits.checks import check_count, check_positive, check_progress
+from limits.checks import check_count, check_finite, check_positive, check_progress
 from limits.data import LabelledData
 from limits.exceptions import ShapeError
 from limits.parallel import Ticker
@@ -54,8 +54,8 @@ def descend_squares(
 
     Raises
     ------
-    ShapeError
-        If targets do not fit the outputs.
+    ShapeError, DTypeError, NonFiniteStateError
+        If targets do not fit the outputs, or data are no finite real numbers.
 
     References
     ----------
@@ -72,6 +72,8 @@ def descend_squares(
     True
     """
     check_count(steps, "steps")
+    for tensor, name in ((inputs, "the tensor inputs"), (targets, "the tensor targets")):
+        check_finite(tensor, name)
     descent = _Descent(nets, rate=rate, explosion=explosion, steps=steps + 1)
     check_progress(progress)
     ticker = Ticker(steps + 1, "gradient descent", progress)
