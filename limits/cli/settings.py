@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from limits.checks import check_seed
 from limits.cli.bounds import check_bounds
 from limits.cli.discovery import RunnableExperiment, describe, known_names
 from limits.exceptions import ExperimentError, LimitsError
@@ -121,19 +122,27 @@ def read_experiment(
         run = tyro.cli(form, args=rest, prog=f"limits run {name}", description=description)
     except LimitsError:
         raise
+    except ZeroDivisionError as error:
+        raise ExperimentError(
+            f"experiment {name!r} cannot run with these settings: a number of layers or a count is "
+            f"zero. Pass positive ones; `limits run {name} --help` shows settings that work."
+        ) from error
     except ValueError as error:
         raise ExperimentError(
             f"experiment {name!r} cannot run with these settings: {error}. "
             f"`limits run {name} --help` shows settings that work."
         ) from error
     check_bounds(name, run.config, experiment.SCALES)
+    check_seed(run.settings.seed)
     return run.settings, run.config
 
 
 def read_folder(name: str, names: Sequence[str], rest: Sequence[str]) -> RunSettings:
     """Read the settings that all experiments of a folder or pattern share."""
     description = f"Run {', '.join(names)}."
-    return tyro.cli(RunSettings, args=rest, prog=f"limits run {name}", description=description)
+    settings = tyro.cli(RunSettings, args=rest, prog=f"limits run {name}", description=description)
+    check_seed(settings.seed)
+    return settings
 
 
 def _check_fields(name: str, config: object) -> None:
