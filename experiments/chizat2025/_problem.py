@@ -31,15 +31,20 @@ def data(
     return drawn[0], drawn[1]
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=16)
 def reference(
-    width: int, keep: Sequence[int], particles: int, nodes: int, replicates: int
+    width: int,
+    keep: Sequence[int],
+    particles: int,
+    nodes: int,
+    replicates: int,
+    draw: int | None = None,
 ) -> limits.MeanODESolution:
-    """Return the limit's training; computed once in every worker process."""
+    """Return the limit's training on a draw of the data; computed once in every process."""
     solver = limits.ParticleTransport(
         particles=particles, nodes=nodes, replicates=replicates, tolerance=1e-5
     )
-    x, y = data(width)
+    x, y = data(width, draw=draw)
     return solver.solve(limits.MeanODE(width), x, y, steps=max(keep), seed=1, keep=keep)
 
 
@@ -52,13 +57,14 @@ def trained(
     seed: int,
     solution: limits.MeanODESolution,
     progress: limits.Progress | None,
+    draw: int | None = None,
 ) -> Iterator[tuple[torch.Tensor, list[limits.ErrorSplit]]]:
     """Yield outputs ``(step, path, input, width)`` of networks of one depth and every width.
 
     With the bias and fluctuation of every kept step of the limit's solution. A seed of its own
     for every hidden width, since widths of one seed share random numbers.
     """
-    x, y = data(width)
+    x, y = data(width, draw=draw)
     for number, hidden_width in enumerate(hidden_widths):
         net = limits.MeanFieldResNet(width, hidden_width, depth=depth)
         weights = net.sample(n_paths=n_paths, seed=seed + number)
