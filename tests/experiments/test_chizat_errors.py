@@ -4,6 +4,7 @@ import importlib
 
 import numpy as np
 import pytest
+import scipy
 import torch
 import xarray as xr
 
@@ -40,10 +41,12 @@ def test_networks_without_the_right_scale_are_noticed(results):
 def measured(error: xr.DataArray, n_paths: int = 10) -> xr.Dataset:
     """Return a dataset of output_error's with these errors and the spread of true repetitions."""
     rng = np.random.default_rng(0)
-    noise = xr.DataArray(np.exp(0.05 * rng.standard_normal((*error.shape, n_paths))),
-                         dims=(*error.dims, "path"))  # fmt: skip
+    spread = xr.DataArray(np.exp(0.05 * rng.standard_normal((*error.shape, n_paths))),
+                          dims=(*error.dims, "path"))  # fmt: skip
+    draws = xr.DataArray([1.0, 0.9, 1.1], dims="draw", coords={"draw": [1, 2, 3]})
+    fresh = (error * spread).isel(step=0, drop=True).rename(hidden_width="fresh_width") * draws
     attrs = {"width": 10, "n_paths": n_paths, "data": "published"}
-    return xr.Dataset({"error": error * noise}, attrs=attrs)
+    return xr.Dataset({"error": error * spread, "fresh_error": fresh}, attrs=attrs)
 
 
 def parts(depths: tuple[int, ...], widths: tuple[int, ...]) -> tuple[xr.DataArray, xr.DataArray]:
@@ -59,8 +62,9 @@ def test_errors_that_add_linearly_are_noticed():
     module = figure["output_error"]
     a, b = parts(module.GRID, module.GRID)
     assert failing("output_error", measured(np.hypot(a, b))) == []
-    (claim,) = failing("output_error", measured(a + b))
-    assert "quadrature" in claim
+    claims = failing("output_error", measured(a + b))
+    assert len(claims) == 2
+    assert all("quadrature" in claim for claim in claims)
 
 
 def test_errors_other_than_the_published_are_noticed():
@@ -73,12 +77,16 @@ def test_errors_other_than_the_published_are_noticed():
                 depth, width = (fixed, along) if turned else (along, fixed)
                 error.loc[{"depth": depth, "hidden_width": width}] = point
     right, known = measured(error), {"known": True}
-    verdict = module._of_points(module.published_points(right), **known)
+    verdict = module.of_points(module.published_points(right), **known)
     assert verdict.passed, verdict
     for factor in (0.9, 1.1):
         wrong = right.assign(error=right["error"] * factor)
-        assert module._of_points(module.published_points(wrong), **known).failed
-    unknown = module._of_points(module.published_points(right), known=False)
+        assert module.of_points(module.published_points(wrong), **known).failed
+    # The right median, but every second point off by a fifth.
+    turned = 1.2 ** (-(xr.ones_like(error["depth"]) * np.arange(len(error["depth"])) % 2 * 2 - 1))
+    wrong = right.assign(error=right["error"] * turned)
+    assert module.of_points(module.published_points(wrong), **known).failed
+    unknown = module.of_points(module.published_points(right), known=False)
     assert unknown.word == "not decided"
 
 
@@ -98,15 +106,78 @@ def test_the_published_data_have_the_published_loss():
     assert not torch.equal(fresh[0], x)
 
 
+# Published k counts from 1, before the first step: read off as 1.52, .55, .14 and .035, of which
+# the second and third are 4 and 9 % below what both programs compute.
+LOSSES = {1: 1.518, 10: 0.573, 50: 0.152, 100: 0.0349}
+
+
 @pytest.mark.slow
 def test_the_limit_of_the_published_data_has_the_published_losses():
-    # Published k counts from 1, before the first step: read off as 1.52, .55, .14 and .035, and
-    # computed by other code as below. 1024 particles leave 0.5 to 1.2 %.
+    # 1024 particles leave 0.5 to 1.2 %.
     x, y = problem.data(10)
     solver = limits.ParticleTransport(particles=8192, nodes=6, tolerance=1e-5)
     losses = solver.solve(limits.MeanODE(10), x, y, steps=99, seed=0).losses
-    expected = [1.518, 0.573, 0.152, 0.0349]
-    assert [float(losses[k - 1]) for k in (1, 10, 50, 100)] == pytest.approx(expected, rel=0.005)
+    found = [float(losses[k - 1]) for k in LOSSES]
+    assert found == pytest.approx(list(LOSSES.values()), rel=0.005)
+
+
+def losses_by_midpoints(
+    x: np.ndarray, y: np.ndarray, *, layers: int, steps: int, particles: int
+) -> list[float]:
+    """Train the Mean ODE without the library: implicit midpoints in s, SciPy's Sobol points in u.
+
+    Every layer has a scrambled set of its own; v is drawn from the other coordinates and mirrored.
+    """
+    n, width = x.shape
+    u, v = np.empty((2, layers, width, 2 * particles))
+    for layer in range(layers):
+        points = scipy.stats.qmc.Sobol(2 * width, seed=layer).random(particles)
+        normals = np.sqrt(width) * scipy.stats.norm.ppf(np.clip(points, 1e-12, 1 - 1e-12)).T
+        u[layer] = np.tile(normals[:width], 2)
+        v[layer] = np.concatenate([normals[width:], -normals[width:]], axis=1)
+    middle = np.repeat(x[None], layers, axis=0)
+    pulled = np.zeros_like(middle)
+    losses = []
+    for _ in range(steps + 1):
+        h = x
+        for layer in range(layers):
+            slope = np.zeros_like(h)
+            for _ in range(3):
+                middle[layer] = h + slope / 2 / layers
+                slope = np.tanh(middle[layer] @ u[layer] / width) @ v[layer].T / (2 * particles)
+            h = h + slope / layers
+        losses.append(float(np.mean((h - y) ** 2)))
+        b = (h - y) / (n * width)
+        for layer in reversed(range(layers)):
+            derivative = 1 - np.tanh(middle[layer] @ u[layer] / width) ** 2
+            slope = np.zeros_like(b)
+            for _ in range(3):
+                pulled[layer] = b + slope / 2 / layers
+                weighed = derivative * (pulled[layer] @ v[layer])
+                slope = weighed @ u[layer].T / (2 * particles * width)
+            b = b + slope / layers
+        for layer in range(layers):
+            s = np.tanh(middle[layer] @ u[layer] / width)
+            weighed = (1 - s**2) * (pulled[layer] @ v[layer])
+            u[layer] -= middle[layer].T @ weighed
+            v[layer] -= width * pulled[layer].T @ s
+    return losses
+
+
+@pytest.mark.slow
+def test_another_program_finds_the_same_losses():
+    x, y = (each.numpy() for each in problem.data(10))
+    losses = losses_by_midpoints(x, y, layers=12, steps=99, particles=4096)
+    assert [losses[k - 1] for k in LOSSES] == pytest.approx(list(LOSSES.values()), rel=0.005)
+
+
+def test_the_first_losses_of_another_program_are_those_of_the_limit():
+    x, y = problem.data(10)
+    solver = limits.ParticleTransport(particles=512, nodes=4, replicates=4, tolerance=1e-5)
+    ours = solver.solve(limits.MeanODE(10), x, y, steps=3, seed=0).losses
+    theirs = losses_by_midpoints(x.numpy(), y.numpy(), layers=6, steps=3, particles=256)
+    # Both have few particles: spread over eight seeds of the solver 0.2 %.
+    assert theirs == pytest.approx(ours.tolist(), rel=0.01)
 
 
 @pytest.mark.thorough
