@@ -64,3 +64,26 @@ def of_falls(claim: str, sizes: np.ndarray, distances: np.ndarray) -> limits.Ver
         bool((falls > sure).all()),
         decided=bool((np.abs(falls) > sure).all()),
     )
+
+
+def of_estimate(
+    claim: str,
+    estimates: tuple[float, float],
+    n: int,
+    expected: float,
+    *,
+    widest: float,
+    sizes: str,
+) -> limits.Verdict:
+    """Judge a value and its standard error from `n` groups as `of_exponent` does."""
+    value, error = estimates
+    half = student_quantile(n, CERTAIN) * error
+    contains, narrow = abs(value - expected) <= half, 2 * half < widest
+    return limits.Verdict(
+        claim,
+        f"{expected:.3g} inside a 99.9 % interval narrower than {widest:g}",
+        f"{value:.3f} [{value - half:.3f}, {value + half:.3f}], {sizes}",
+        bool(contains and narrow),
+        # Leaving out groups says little of an estimate that is lost in noise.
+        decided=bool(narrow),
+    )

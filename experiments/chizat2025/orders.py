@@ -1,9 +1,9 @@
 """How fast fluctuation and bias of trained networks fall with depth L and hidden width M.
 
-The fluctuation is sqrt(D / (L M)) times a constant at every step; at step 0 the constant is
-known. The bias is 1 / L times a constant that is zero at step 0. It is measured twice: as the
-mean error against the Mean ODE, and without noise between networks of one set of neurons, which
-every layer begins with, at depths L and 2 L.
+All layers are independent. The fluctuation is sqrt(D/(LM)) times a constant; at step 0 its size
+is known at every shape. The bias, zero at step 0, is b/L + c D/(LM): the mean of many networks in
+pairs of opposite v, whose fluctuations cancel in part, minus the Mean ODE. Mean errors are vectors,
+one number an output, which are fitted with the terms of next order in 1/L and D/(LM).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,14 +18,20 @@ from matplotlib.figure import Figure
 
 import limits
 from limits.experiments.chizat2025 import _problem
+from limits.experiments.chizat2025._expansion import (
+    bias_constants,
+    bias_order,
+    cells,
+    fluctuation_orders,
+    variance_at_start,
+)
+from limits.experiments.chizat2025._fitting import Floats, common_size
+from limits.experiments.chizat2025._judging import CERTAIN, of_estimate, student_quantile
 from limits.experiments.chizat2025._problem import CITATION as CITATION
 from limits.plots import COLOURS, DASHED, MARKERS
 
-# Steps, margin of the slope -1/2 of the fluctuation.
-MARGINS = {0: 0.02, 1: 0.03, 10: 0.03}
-# Depths over which the bias is 1 / L.
-BIAS_DEPTHS = {10: (4, 64), 100: (8, 128)}
-BIAS_MARGIN = 0.1
+# Widths of 99.9 % intervals: a half is told from zero and from one, and one from two.
+WIDEST_FLUCTUATION, WIDEST_BIAS = 0.1, 0.6
 
 
 @dataclass(frozen=True)
@@ -38,38 +44,38 @@ class Config:
         The grid of L and M.
     width : int
         Embedding dimension D = N.
-    kept_steps, bias_steps : tuple of int
-        Steps of gradient descent at which errors are measured, and the noiseless bias.
-    n_paths : int
-        Repetitions.
-    bias_width : int
-        Hidden width of the networks whose layers share their first neurons.
-    bias_paths : int
-        Sets of such neurons.
-    particles, nodes, replicates : int
+    steps : tuple of int
+        Steps of gradient descent after which errors are measured, the last one apart.
+    neurons, long_neurons : int
+        Neurons of all networks of one shape together; those of the networks that go to the last
+        step.
+    groups : int
+        Groups of networks, whose differences are the noise.
+    particles, long_particles, nodes, replicates : int
         Of the Mean ODE's solver.
     """
 
-    depths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256)
-    hidden_widths: tuple[int, ...] = (4, 8, 16, 32, 64, 128, 256)
+    depths: tuple[int, ...] = (8, 16, 32, 64, 128)
+    hidden_widths: tuple[int, ...] = (4, 8, 16, 32)
     width: int = 10
-    kept_steps: tuple[int, ...] = (0, 1, 10)
-    bias_steps: tuple[int, ...] = (1, 10, 100)
-    n_paths: int = 20
-    bias_width: int = 316
-    bias_paths: int = 4
-    particles: int = 16384
-    nodes: int = 6
-    replicates: int = 3
+    steps: tuple[int, ...] = (0, 1, 10, 100)
+    neurons: int = 2**18
+    long_neurons: int = 2**16
+    groups: int = 8
+    particles: int = 65536
+    long_particles: int = 16384
+    nodes: int = 5
+    replicates: int = 2
 
 
 SCALES = {
     "smoke": Config(
-        depths=(4, 8, 16, 32), hidden_widths=(4, 8, 16, 32), bias_steps=(1, 10), n_paths=40,
-        bias_width=64, particles=2048, nodes=4,
+        depths=(4, 8, 16, 32), hidden_widths=(4, 16), steps=(0, 1, 4), neurons=2**14,
+        long_neurons=2**13, particles=1024, long_particles=1024, nodes=4,
     ),
     "laptop": Config(),
-    "paper": Config(n_paths=80, bias_paths=16, particles=65536, nodes=8),
+    "paper": Config(neurons=2**21, long_neurons=2**19, groups=16, particles=2**18,
+                    long_particles=65536, replicates=4),
 }  # fmt: skip
 
 
@@ -78,206 +84,202 @@ def axes(config: Config) -> Mapping[str, Sequence[int]]:
     return {"depth": config.depths}
 
 
-def cost(config: Config, *, depth: int) -> float:
-    return 10 + depth
-
-
 def task(
     config: Config, *, seed: int, depth: int, progress: limits.Progress | None = None
 ) -> xr.Dataset:
     """Train networks of one depth and all hidden widths."""
-    solution = _problem.reference(
-        config.width, config.kept_steps, config.particles, config.nodes, config.replicates
-    )
-    x, y = _problem.data(config.width)
-    deviations, bias, fluctuation = [], [], []
-    factor = (config.n_paths / (config.n_paths - 1)) ** 0.5
-    for outputs, splits in _problem.trained(
-        config.width, depth, config.hidden_widths, n_paths=config.n_paths, seed=seed,
-        solution=solution, progress=progress,
-    ):  # fmt: skip
-        apart = outputs - outputs.mean(dim=1, keepdim=True)
-        deviations.append(factor * apart.square().mean(dim=(2, 3)).sqrt())
-        bias.append([split.bias for split in splits])
-        fluctuation.append([split.fluctuation for split in splits])
-    shape = ("hidden_width", "step")
+    *first, last = config.steps
+    parts = ((tuple(first), config.neurons, config.particles),
+             ((last,), config.long_neurons, config.long_particles))  # fmt: skip
+    means, squares, stated = [], [], []
+    for number, hidden_width in enumerate(config.hidden_widths):
+        found = []
+        for part, (steps, neurons, particles) in enumerate(parts):
+            solution = _problem.reference(
+                config.width, steps, particles, config.nodes, config.replicates
+            )
+            # Widths and parts of one seed would share random numbers.
+            own = seed + len(parts) * number + part
+            outputs = _pairs(config, depth, hidden_width, steps, neurons, seed=own)
+            found.append(_split(outputs, solution, config.groups))
+            stated += solution.errors.tolist() if number == 0 else []
+        means.append(np.concatenate([mean for mean, _ in found]))
+        squares.append(np.concatenate([square for _, square in found]))
+        if progress is not None:
+            progress(number + 1, len(config.hidden_widths), "hidden widths")
     return xr.Dataset(
         {
-            "deviation": ((*shape, "path"), np.stack(deviations)),
-            "bias": ((*shape, "bound"), np.array(bias)),
-            "fluctuation": ((*shape, "bound"), np.array(fluctuation)),
-            "common": (("bias_step", "set"), _common(config, depth, x, y)),
-            "stated": ("step", solution.errors.numpy()),
-            "constant": exact_constant(config.width),
+            "bias": (
+                ("hidden_width", "step", "group", "output"), np.stack(means).astype(np.float32)
+            ),
+            "square": (("hidden_width", "step", "group"), np.stack(squares)),
+            "stated": ("step", stated),
         },
-        coords={
-            "hidden_width": list(config.hidden_widths),
-            "step": list(config.kept_steps),
-            "bias_step": list(config.bias_steps),
-            "bound": ["value", "low", "high"],
-        },
-        attrs={"width": config.width, "n_paths": config.n_paths, "bias_width": config.bias_width},
-    )
+        coords={"hidden_width": list(config.hidden_widths), "step": list(config.steps)},
+        attrs={"width": config.width, "neurons": config.neurons},
+    )  # fmt: skip
 
 
-def _common(config: Config, depth: int, x: torch.Tensor, y: torch.Tensor) -> np.ndarray:
-    """Return |y_L - y_2L| of networks all of whose layers begin with one set of neurons."""
-    outputs = []
-    for layers in (depth, 2 * depth):
-        net = limits.MeanFieldResNet(config.width, config.bias_width, depth=layers)
-        first = limits.MeanFieldResNet(config.width, config.bias_width, depth=1)
-        one = first.sample(n_paths=config.bias_paths, seed=0)
-        weights = replace(
-            one,
-            u=one.u.expand(layers, -1, -1, -1).clone(),
-            v=one.v.expand(layers, -1, -1, -1).clone(),
-        )
-        out = net.descend(
-            x, y, weights, steps=max(config.bias_steps), keep=config.bias_steps, in_place=True
-        )
-        outputs.append(out.outputs)
-    return (outputs[0] - outputs[1]).square().mean(dim=(2, 3)).sqrt().numpy()
+def _pairs(
+    config: Config,
+    depth: int,
+    hidden_width: int,
+    steps: tuple[int, ...],
+    neurons: int,
+    *,
+    seed: int,
+) -> torch.Tensor:
+    """Return outputs of networks and of those that start with -v, ``(step, 2, pair, ...)``."""
+    net = limits.MeanFieldResNet(config.width, hidden_width, depth=depth)
+    n_pairs = max(neurons // (2 * depth * hidden_width), config.groups)
+    one = net.sample(n_paths=n_pairs, seed=seed)
+    both = replace(one, u=torch.cat((one.u, one.u), dim=1), v=torch.cat((one.v, -one.v), dim=1))
+    x, y = _problem.data(config.width)
+    out = net.descend(x, y, both, steps=max(steps), keep=steps, in_place=True)
+    return out.outputs.unflatten(1, (2, n_pairs))
 
 
-def exact_constant(width: int) -> float:
-    """Return RMS sqrt(LM/D) at step 0: the root of E tanh(u.x/D)^2 over the inputs."""
-    x, _ = _problem.data(width)
-    nodes, weights = np.polynomial.hermite_e.hermegauss(64)
-    spread = x.square().mean(dim=1).sqrt().numpy()
-    second = (np.tanh(spread[:, None] * nodes) ** 2 * weights).sum(axis=1) / weights.sum()
-    return float(np.sqrt(second.mean()))
-
-
-def slope(dataset: xr.Dataset, step: int, along: str) -> limits.Order:
-    """Fit the fluctuation's order in L or M, over all values of the other."""
-    values = dataset["deviation"].sel(step=step)
-    other = "hidden_width" if along == "depth" else "depth"
-    # sqrt of the other takes its own rate out, so that all may be averaged.
-    scaled = values * np.sqrt(dataset[other])
-    # Draws are independent: a path of one shape is a path beside those of the others.
-    stacked = scaled.stack(draw=("path", other)).transpose(along, "draw").to_numpy()
-    return limits.fit_order(stacked, depths=dataset[along].to_numpy().tolist(), p=2, seed=0)
-
-
-def bias_order(dataset: xr.Dataset, step: int) -> limits.Order:
-    """Fit the order of the noiseless bias."""
-    first, last = BIAS_DEPTHS[step]
-    part = dataset["common"].sel(bias_step=step)
-    part = part.sel(depth=(part["depth"] >= first) & (part["depth"] <= last))
-    return limits.fit_order(
-        part.transpose("depth", "set").to_numpy(), depths=part["depth"].to_numpy().tolist(), seed=0
+def _split(
+    outputs: torch.Tensor, solution: limits.MeanODESolution, groups: int
+) -> tuple[Floats, Floats]:
+    """Return mean errors ``(step, group, output)`` and variances ``(step, group)``."""
+    middle = outputs.mean(dim=1).flatten(2)
+    errors = middle - solution.outputs.flatten(1).unsqueeze(1)
+    apart = outputs.flatten(3) - middle.mean(dim=1)[:, None, None]
+    # What the mean itself has of the noise is missing in the deviations from it.
+    missing = middle.var(dim=1).mean(dim=1) / middle.shape[1]
+    squares = apart.square().mean(dim=(1, 3)) + missing.unsqueeze(1)
+    cut = [list(part) for part in np.array_split(np.arange(middle.shape[1]), groups)]
+    return (
+        torch.stack([errors[:, part].mean(dim=1) for part in cut], dim=1).numpy(),
+        torch.stack([squares[:, part].mean(dim=1) for part in cut], dim=1).numpy(),
     )
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    """Draw fluctuation against L M, bias against L."""
+    """Draw fluctuation against L M, L times the bias against L, and b and c after every step."""
     with limits.plots.style():
-        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.6), layout="constrained")
+        figure, (left, middle, right) = plt.subplots(
+            1, 3, figsize=(7.2, 2.9), layout="constrained", width_ratios=[1.1, 1.1, 0.9]
+        )
         _fluctuations(left, dataset)
-        _biases(right, dataset)
-        figure.supxlabel(
-            f"$D=N={dataset.attrs['width']}$, {dataset.attrs['n_paths']} repetitions, 95 % "
-            r"intervals; filled: mean error against the Mean ODE; lines: twice $|y_L-y_{2L}|$, "
-            "neurons common to all layers",
-            fontsize=6.8, color="0.35",
-        )  # fmt: skip
+        steps = [step for step in dataset["step"].to_numpy().tolist() if step]
+        _biases(middle, dataset, steps[min(1, len(steps) - 1)])
+        _constants(right, dataset, steps)
     return figure
 
 
 def _fluctuations(ax: Axes, dataset: xr.Dataset) -> None:
-    shape = (dataset["depth"] * dataset["hidden_width"]).to_numpy()
-    width, seen = dataset.attrs["width"], (np.min(shape), np.max(shape))
-    ends = np.array(seen, dtype=float)
+    depth, hidden_width = xr.broadcast(dataset["depth"], dataset["hidden_width"])
+    depth, hidden_width = depth.to_numpy().astype(float), hidden_width.to_numpy().astype(float)
+    shape = (depth * hidden_width).ravel()
     for step, colour, marker in zip(dataset["step"].to_numpy(), COLOURS, MARKERS, strict=False):
-        found = dataset["fluctuation"].sel(step=step, bound="value")
-        order = slope(dataset, int(step), "depth")
-        ax.plot(
-            shape.ravel(), found.transpose("depth", "hidden_width").to_numpy().ravel(), marker,
-            color=colour, markersize=2.8,
-            label=f"$k={step}$: slope in $L$ $-{order.value:.3f}$ "
-            f"[{order.low:.3f}, {order.high:.3f}]",
-        )  # fmt: skip
-    constant = float(dataset["constant"].isel(depth=0))
-    ax.plot(
-        ends, constant * (width / ends) ** 0.5, label=r"exact at $k=0$: $\sqrt{E\tanh^2\,D/(LM)}$",
-        **DASHED,
-    )  # fmt: skip
+        found = np.sqrt(dataset["square"].sel(step=step).mean("group"))
+        values = found.transpose("depth", "hidden_width").to_numpy().ravel()
+        ax.plot(shape, values, marker, color=colour, markersize=3, label=f"$k={step}$")
+    order = np.argsort(shape)
+    exact = np.sqrt(variance_at_start(dataset.attrs["width"], depth, hidden_width)).ravel()[order]
+    ax.plot(shape[order], exact, label="exact, $k=0$", **DASHED)
     _problem.log_log(ax)
     ax.set(xlabel="neurons $LM$", ylabel="standard deviation of outputs", title="fluctuation")
-    low, high = ax.get_ylim()
-    ax.set_ylim(low / 12, high)
-    ax.legend(loc="lower left", fontsize=6.8)
+    ax.legend(loc="lower left")
 
 
-def _biases(ax: Axes, dataset: xr.Dataset) -> None:
-    depth = dataset["depth"].to_numpy().astype(float)
-    widest = int(dataset["hidden_width"].max())
-    for step, colour, marker in zip(
-        dataset["bias_step"].to_numpy(), COLOURS[1:], MARKERS[1:], strict=False
+def _biases(ax: Axes, dataset: xr.Dataset, step: int) -> None:
+    found, _ = bias_constants(dataset, step)
+    dense = np.geomspace(dataset["depth"].min(), dataset["depth"].max(), 40)
+    for width, colour, marker in zip(
+        dataset["hidden_width"].to_numpy(), COLOURS, MARKERS, strict=False
     ):
-        if step in dataset["step"]:
-            part = dataset["bias"].sel(step=step, hidden_width=widest)
-            middle, low, high = (part.sel(bound=b).to_numpy() for b in ("value", "low", "high"))
-            reach = np.clip([middle - low, high - middle], 0, None)
-            seen = low > 0
-            ax.errorbar(
-                depth[seen], middle[seen], yerr=reach[:, seen], color=colour, marker=marker,
-                linestyle="none", capsize=2,
-            )  # fmt: skip
-        common = 2 * np.sqrt((dataset["common"].sel(bias_step=step) ** 2).mean("set"))
-        label = f"$k={step}$"
-        if int(step) in BIAS_DEPTHS:
-            order = bias_order(dataset, int(step))
-            label += (
-                f": slope $-{order.value:.2f}$ [{order.low:.2f}, {order.high:.2f}], "
-                f"$L={order.depths[0]}$-${order.depths[-1]}$"
-            )
-        ax.plot(depth, common, color=colour, label=label)
-    ax.plot(depth, 0.22 / depth, label="slope $-1$: $0.22/L$", **DASHED)
-    _problem.log_log(ax)
-    low, high = ax.get_ylim()
-    ax.set_ylim(low / 8, high)
-    ax.set(xlabel="depth $L$", ylabel="bias of outputs (RMS)", title=f"bias, $M={widest}$")
-    ax.legend(loc="lower left", fontsize=6.8)
+        part = (
+            dataset["bias"].sel(step=step, hidden_width=width).transpose("depth", "output", "group")
+        )
+        n = part.sizes["group"]
+        sizes = np.array([common_size(each) for each in part.to_numpy().astype(float)])
+        depth, of_m = dataset["depth"].to_numpy(), dataset.attrs["width"] / width
+        ax.errorbar(
+            depth, depth * sizes[:, 0], yerr=student_quantile(n, 0.95) * depth * sizes[:, 1],
+            color=colour, marker=marker, linestyle="none", capsize=2, label=f"$M={width}$",
+        )  # fmt: skip
+        terms = np.stack([np.ones_like(dense), of_m + 0 * dense, 1 / dense, of_m / dense,
+                          of_m**2 / dense])  # fmt: skip
+        ax.plot(
+            dense, np.sqrt(((terms.T @ found) ** 2).mean(axis=1)), **{**DASHED, "color": colour}
+        )
+    ax.plot([], [], label="fit, next order too", **DASHED)
+    ax.set(xscale="log", xlabel="depth $L$", ylabel=f"$L$ times bias (RMS), $k={step}$")
+    ax.set_xticks(dataset["depth"].to_numpy(), [f"{each}" for each in dataset["depth"].to_numpy()])
+    ax.minorticks_off()
+    ax.set(title="bias, independent layers", ylim=(0, None))
+    ax.legend(loc="best", fontsize=6.5, ncols=2)
+
+
+def _constants(ax: Axes, dataset: xr.Dataset, steps: Sequence[int]) -> None:
+    n, places = dataset.sizes["group"], np.arange(len(steps))
+    found = np.array([bias_constants(dataset, step)[1] for step in steps])
+    for row, (label, shift) in enumerate(
+        (("$b$, of $b/L$", -0.06), ("$c$, of $c\\,D/(LM)$", 0.06))
+    ):
+        ax.errorbar(
+            places + shift, found[:, row, 0], yerr=student_quantile(n, 0.95) * found[:, row, 1],
+            color=COLOURS[row], marker=MARKERS[row], linestyle="none", capsize=2, label=label,
+        )  # fmt: skip
+    ax.set_xticks(places, [str(step) for step in steps])
+    ax.set(xlabel="step $k$", ylabel="RMS over outputs", title="constants of the bias")
+    ax.set(xlim=(-0.5, len(steps) - 0.5), ylim=(0, None))
+    ax.legend(loc="upper left")
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
-    """Judge slopes and constants."""
-    steps, verdicts = dataset["step"].to_numpy().tolist(), []
-    for step in steps:
-        if step in MARGINS:
-            for along, symbol in (("depth", "L"), ("hidden_width", "M")):
-                order = slope(dataset, step, along)
-                verdicts.append(
-                    limits.Verdict(
-                        f"k = {step}: slope of the fluctuation in {symbol}",
-                        f"-0.5 within {MARGINS[step]}",
-                        f"-{order.value:.3f} [{order.low:.3f}, {order.high:.3f}], {symbol} = "
-                        f"{order.depths[0]}-{order.depths[-1]}",
-                        abs(order.value - 0.5) <= MARGINS[step],
-                    )
-                )
-    exact = float(dataset["constant"].isel(depth=0))
-    scale = np.sqrt(dataset["depth"] * dataset["hidden_width"] / dataset.attrs["width"])
-    found = float(np.sqrt(((dataset["deviation"].sel(step=0) * scale) ** 2).mean()))
-    verdicts.append(
-        limits.Verdict(
-            "k = 0: standard deviation times sqrt(LM/D)",
-            f"{exact:.4f} within 5 %",
-            f"{found:.4f}",
-            abs(found / exact - 1) <= 0.05,
-        )
-    )
-    for step in dataset["bias_step"].to_numpy().tolist():
-        if step in BIAS_DEPTHS:
-            order = bias_order(dataset, step)
+    """Judge the size at the start, exponents of fluctuation and bias, and the term of the width."""
+    verdicts, n = [_of_start(dataset)], dataset.sizes["group"]
+    depths = dataset["depth"].to_numpy()
+    sizes = f"L = {depths[0]}-{depths[-1]}"
+    for step in (each for each in dataset["step"].to_numpy().tolist() if each):
+        for symbol, found in zip("LM", fluctuation_orders(dataset, step), strict=True):
             verdicts.append(
-                limits.Verdict(
-                    f"k = {step}: slope of the bias in L",
-                    f"-1 within {BIAS_MARGIN}",
-                    f"-{order.value:.3f} [{order.low:.3f}, {order.high:.3f}], L = "
-                    f"{order.depths[0]}-{order.depths[-1]}",
-                    abs(order.value - 1) <= BIAS_MARGIN,
+                of_estimate(
+                    f"k = {step}: order of the fluctuation in {symbol}",
+                    found, n, 0.5, widest=WIDEST_FLUCTUATION, sizes=sizes,
                 )
-            )
+            )  # fmt: skip
+        for symbol, claim in (("L", "order of the bias in L"),
+                              ("M", "order in M of what the width adds to the bias")):  # fmt: skip
+            verdicts.append(
+                of_estimate(
+                    f"k = {step}: {claim}", bias_order(dataset, step, symbol), n, 1.0,
+                    widest=WIDEST_BIAS, sizes=sizes,
+                )
+            )  # fmt: skip
+        verdicts.append(_of_width(dataset, step))
     return tuple(verdicts)
+
+
+def _of_start(dataset: xr.Dataset) -> limits.Verdict:
+    squares, depth, width = cells(dataset, "square", 0)
+    n = squares.shape[1]
+    exact = variance_at_start(dataset.attrs["width"], depth, width)
+    errors = squares.std(axis=1, ddof=1) / n**0.5 / exact
+    apart = (squares.mean(axis=1) / exact - 1) / errors
+    allowed, worst = student_quantile(n, CERTAIN, len(apart)), np.abs(apart).max()
+    together = np.sqrt(1 / (1 / errors**2).sum())
+    return limits.Verdict(
+        "k = 0: variance of outputs on its exact value at every shape",
+        f"within {allowed:.1f} standard errors (99.9 % for all); all together known to 1 %",
+        f"at most {worst:.1f} at {len(apart)} shapes, together known to {together:.1%}",
+        bool(worst <= allowed and together < 0.01),
+        decided=bool(together < 0.01 or worst > allowed),
+    )
+
+
+def _of_width(dataset: xr.Dataset, step: int) -> limits.Verdict:
+    (b, _), (c, error) = bias_constants(dataset, step)[1]
+    half = student_quantile(dataset.sizes["group"], CERTAIN) * error
+    return limits.Verdict(
+        f"k = {step}: the bias of independent layers has a term c D/(LM)",
+        "99.9 % interval of c above 0",
+        f"c = {c:.4f} [{c - half:.4f}, {c + half:.4f}], b = {b:.4f}",
+        bool(c > half),
+        # An interval that reaches zero excludes a term only where it is short beside b.
+        decided=bool(c > half or c + half < b / 4),
+    )
