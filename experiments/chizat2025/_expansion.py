@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from limits.experiments.chizat2025 import _problem
-from limits.experiments.chizat2025._fitting import Floats, common_size, exponent, jackknife
+from limits.experiments.chizat2025._fitting import Floats, common_square, exponent, jackknife
 
 # Beyond it more terms in D/(LM) matter than the fits have.
 LARGEST = 1 / 4
@@ -66,9 +66,9 @@ def bias_order(dataset: xr.Dataset, step: int, symbol: str) -> tuple[float, floa
 
 
 def bias_constants(dataset: xr.Dataset, step: int) -> tuple[Floats, list[tuple[float, float]]]:
-    """Return the fitted coefficients ``(term, output)``, and the RMS of the first two: b and c."""
+    """Return the coefficients ``(term, output)``, and b^2 and c^2 of the first two with errors."""
     means, depth, width = cells(dataset, "bias", step)
     of_l, of_m = 1 / depth, dataset.attrs["width"] / width
     design = np.stack([of_l, of_l * of_m, of_l**2, of_l**2 * of_m, (of_l * of_m) ** 2], axis=1)
     found = np.einsum("ts,sog->tog", np.linalg.pinv(design), means)
-    return found.mean(axis=-1), [common_size(found[row]) for row in (0, 1)]
+    return found.mean(axis=-1), [common_square(found[row]) for row in (0, 1)]

@@ -33,10 +33,10 @@ def exponent(means: Floats, design: Callable[[float], Floats], span: tuple[float
     return float(found.x) if inside else np.nan
 
 
-def common_size(parts: Floats) -> tuple[float, float]:
-    """Return the RMS of what vectors ``(output, group)`` share, and its standard error.
+def common_square(parts: Floats) -> tuple[float, float]:
+    """Return the mean square of what vectors ``(output, group)`` share, and its standard error.
 
-    Products of different groups only: their noise is independent. Zero where it is lost in it.
+    Products of different groups only: their noise is independent, and the mean may be negative.
     """
 
     def square(kept: Floats) -> float:
@@ -45,8 +45,11 @@ def common_size(parts: Floats) -> tuple[float, float]:
         return float(both.mean())
 
     n = parts.shape[-1]
-    whole = square(parts)
     left = np.array([square(np.delete(parts, i, axis=-1)) for i in range(n)])
-    error = float(np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum()))
-    root = max(whole, 0.0) ** 0.5
-    return root, error / max(2 * root, 1e-12)
+    return square(parts), float(np.sqrt((n - 1) / n * ((left - left.mean()) ** 2).sum()))
+
+
+def roots(square: float, error: float, quantile: float) -> tuple[float, float, float]:
+    """Return the root of a square and the ends of its interval, zero below zero."""
+    value, low, high = (square, square - quantile * error, square + quantile * error)
+    return max(value, 0.0) ** 0.5, max(low, 0.0) ** 0.5, max(high, 0.0) ** 0.5

@@ -25,7 +25,7 @@ from limits.experiments.chizat2025._expansion import (
     fluctuation_orders,
     variance_at_start,
 )
-from limits.experiments.chizat2025._fitting import Floats, common_size
+from limits.experiments.chizat2025._fitting import Floats, common_square, roots
 from limits.experiments.chizat2025._judging import CERTAIN, of_estimate, student_quantile
 from limits.experiments.chizat2025._problem import CITATION as CITATION
 from limits.plots import COLOURS, DASHED, MARKERS
@@ -194,12 +194,13 @@ def _biases(ax: Axes, dataset: xr.Dataset, step: int) -> None:
         part = (
             dataset["bias"].sel(step=step, hidden_width=width).transpose("depth", "output", "group")
         )
-        n = part.sizes["group"]
-        sizes = np.array([common_size(each) for each in part.to_numpy().astype(float)])
+        quantile = student_quantile(part.sizes["group"], 0.95)
+        squares = [common_square(each) for each in part.to_numpy().astype(float)]
         depth, of_m = dataset["depth"].to_numpy(), dataset.attrs["width"] / width
+        middle, low, high = depth * np.array([roots(*each, quantile) for each in squares]).T
         ax.errorbar(
-            depth, depth * sizes[:, 0], yerr=student_quantile(n, 0.95) * depth * sizes[:, 1],
-            color=colour, marker=marker, linestyle="none", capsize=2, label=f"$M={width}$",
+            depth, middle, yerr=[middle - low, high - middle], color=colour, marker=marker,
+            linestyle="none", capsize=2, label=f"$M={width}$",
         )  # fmt: skip
         terms = np.stack([np.ones_like(dense), of_m + 0 * dense, 1 / dense, of_m / dense,
                           of_m**2 / dense])  # fmt: skip
@@ -210,19 +211,19 @@ def _biases(ax: Axes, dataset: xr.Dataset, step: int) -> None:
     ax.set(xscale="log", xlabel="depth $L$", ylabel=f"$L$ times bias (RMS), $k={step}$")
     ax.set_xticks(dataset["depth"].to_numpy(), [f"{each}" for each in dataset["depth"].to_numpy()])
     ax.minorticks_off()
-    ax.set(title="bias, independent layers", ylim=(0, None))
-    ax.legend(loc="best", fontsize=6.5, ncols=2)
+    # Room for the key above the points.
+    ax.set(title="bias, independent layers", ylim=(0, 1.45 * ax.get_ylim()[1]))
+    ax.legend(loc="upper left", fontsize=6.5, ncols=2)
 
 
 def _constants(ax: Axes, dataset: xr.Dataset, steps: Sequence[int]) -> None:
-    n, places = dataset.sizes["group"], np.arange(len(steps))
-    found = np.array([bias_constants(dataset, step)[1] for step in steps])
-    for row, (label, shift) in enumerate(
-        (("$b$, of $b/L$", -0.06), ("$c$, of $c\\,D/(LM)$", 0.06))
-    ):
+    quantile, places = student_quantile(dataset.sizes["group"], 0.95), np.arange(len(steps))
+    squares = [bias_constants(dataset, step)[1] for step in steps]
+    for row, (label, shift) in enumerate((("$b$ of $b/L$", -0.06), ("$c$ of $c\\,D/(LM)$", 0.06))):
+        middle, low, high = np.array([roots(*each[row], quantile) for each in squares]).T
         ax.errorbar(
-            places + shift, found[:, row, 0], yerr=student_quantile(n, 0.95) * found[:, row, 1],
-            color=COLOURS[row], marker=MARKERS[row], linestyle="none", capsize=2, label=label,
+            places + shift, middle, yerr=[middle - low, high - middle], color=COLOURS[row],
+            marker=MARKERS[row], linestyle="none", capsize=2, label=label,
         )  # fmt: skip
     ax.set_xticks(places, [str(step) for step in steps])
     ax.set(xlabel="step $k$", ylabel="RMS over outputs", title="constants of the bias")
@@ -273,13 +274,15 @@ def _of_start(dataset: xr.Dataset) -> limits.Verdict:
 
 
 def _of_width(dataset: xr.Dataset, step: int) -> limits.Verdict:
-    (b, _), (c, error) = bias_constants(dataset, step)[1]
-    half = student_quantile(dataset.sizes["group"], CERTAIN) * error
+    n = dataset.sizes["group"]
+    (b, _, _), (c, low, high) = (
+        roots(*each, student_quantile(n, CERTAIN)) for each in bias_constants(dataset, step)[1]
+    )
     return limits.Verdict(
         f"k = {step}: the bias of independent layers has a term c D/(LM)",
         "99.9 % interval of c above 0",
-        f"c = {c:.4f} [{c - half:.4f}, {c + half:.4f}], b = {b:.4f}",
-        bool(c > half),
+        f"c = {c:.4f} [{low:.4f}, {high:.4f}], b = {b:.4f}",
+        bool(low > 0),
         # An interval that reaches zero excludes a term only where it is short beside b.
-        decided=bool(c > half or c + half < b / 4),
+        decided=bool(low > 0 or high < b / 4),
     )
