@@ -244,14 +244,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
                     found, n, 0.5, widest=WIDEST_FLUCTUATION, sizes=sizes,
                 )
             )  # fmt: skip
-        for symbol, claim in (("L", "order of the bias in L"),
-                              ("M", "order in M of what the width adds to the bias")):  # fmt: skip
-            verdicts.append(
-                of_estimate(
-                    f"k = {step}: {claim}", bias_order(dataset, step, symbol), n, 1.0,
-                    widest=WIDEST_BIAS, sizes=sizes,
-                )
-            )  # fmt: skip
+        verdicts += [of_bias(dataset, step, symbol) for symbol in "LM"]
         verdicts.append(_of_width(dataset, step))
     return tuple(verdicts)
 
@@ -271,6 +264,16 @@ def _of_start(dataset: xr.Dataset) -> limits.Verdict:
         bool(worst <= allowed and together < 0.01),
         decided=bool(together < 0.01 or worst > allowed),
     )
+
+
+def of_bias(dataset: xr.Dataset, step: int, symbol: str) -> limits.Verdict:
+    """Judge the exponent of L in the bias, or of M in what a finite width adds to it."""
+    claim = {"L": "order of the bias in L", "M": "order in M of what the width adds to the bias"}
+    depths = dataset["depth"].to_numpy()
+    return of_estimate(
+        f"k = {step}: {claim[symbol]}", bias_order(dataset, step, symbol), dataset.sizes["group"],
+        1.0, widest=WIDEST_BIAS, sizes=f"L = {depths[0]}-{depths[-1]}",
+    )  # fmt: skip
 
 
 def _of_width(dataset: xr.Dataset, step: int) -> limits.Verdict:
