@@ -1,7 +1,10 @@
-"""Phase diagram of mean-field training over the residual scale r and the size L M.
+"""Phase diagram of mean-field training over the residual scale r, the size L M and D.
 
-One gradient step decides: how far features and weights move, and how much outputs fluctuate.
-Borders at r = sqrt(D)/(LM) (complete feature learning) and r = 1/sqrt(LM) (random outputs).
+The learning rate knows nothing of r: it is the smallest at which three steps halve the loss. Where
+neurons then move by their own size, training is complete; where they move less it is lazy, where
+more they forget their initial values. Outputs are random where they fluctuate by their own size.
+Both borders are read off measured curves, whose powers of L M and D are then fitted: sqrt(D)/(LM)
+and 1/sqrt(LM) are predicted. Data have the same Gram matrix at every D, so that D alone changes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,21 +15,22 @@ import numpy as np
 import torch
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 import limits
-from limits.plots import BLUE, DASHED, GREEN, ORANGE
+from limits.experiments.chizat2025._fitting import Floats, jackknife
+from limits.experiments.chizat2025._halving import movement_at, rate_of_half
+from limits.experiments.chizat2025._judging import of_estimate
+from limits.experiments.chizat2025._problem import CITATION as CITATION
+from limits.experiments.chizat2025._problem import log_log
+from limits.plots import COLOURS, DASHED, MARKERS
 
-CITATION = (
-    "Chizat: The hidden width of deep ResNets: tight error bounds and phase diagrams. "
-    "arXiv:2509.10167 (2025). Phase diagram over the residual scale."
-)
-
-PHASES = ("vanishing", "complete", "lazy", "random", "explosive")
-NUMBERS = ("feature_movement", "weight_movement", "output_fluctuation")
-# From light to dark in the order of r.
-_SHADES = ("#f1eef6", GREEN, "#bdc9e1", ORANGE, "#4d004b")
+# Movement and fluctuation at the borders: the neurons' and states' own size, by definition.
+OWN = 1.0
+# Beyond it the two borders meet, and a network is random before it is lazy.
+LARGEST = 1 / 8
+# Tells a half from zero and from one.
+WIDEST = 0.4
 
 
 @dataclass(frozen=True)
@@ -35,266 +39,236 @@ class Config:
 
     Parameters
     ----------
+    dimensions : tuple of int
+        Embedding dimensions D, from 4 on.
     sizes : tuple of int
-        Values of L M.
-    deepest : int
-        Largest depth; the depth is L = min(LM / 4, deepest).
-    n_scales : int
-        Residual scales r between 1e-5 and 10.
-    embedding_dim, n_inputs : int
-        D and N; inputs and targets are standard normal.
+        Values of L M, four times a square: the hidden width is four times the depth.
+    alphas : tuple of float
+        Residual scales in units of sqrt(D)/(LM), for the movement of neurons.
+    spreads : tuple of float
+        Residual scales in units of 1/sqrt(LM), for the fluctuation of outputs.
+    steps : int
+        Gradient steps, in which the loss falls to a half.
     n_paths : int
         Initialisations per point.
     """
 
-    sizes: tuple[int, ...] = tuple(2**power for power in range(4, 17))
-    deepest: int = 64
-    n_scales: int = 37
-    embedding_dim: int = 10
-    n_inputs: int = 10
-    n_paths: int = 8
+    dimensions: tuple[int, ...] = (4, 16, 64, 256)
+    sizes: tuple[int, ...] = (1024, 4096, 16384)
+    alphas: tuple[float, ...] = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
+    spreads: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    steps: int = 3
+    n_paths: int = 6
 
     def __post_init__(self) -> None:
-        bad = [size for size in self.sizes if size < 16 or size & (size - 1)]
-        if bad or self.deepest & (self.deepest - 1):
-            raise ValueError(f"sizes and deepest must be powers of two from 16 on, found {bad}.")
+        bad = [size for size in self.sizes if 4 * _depth(size) ** 2 != size]
+        if bad or min(self.dimensions) < 4:
+            raise ValueError(
+                f"sizes must be four times a square and dimensions from 4 on, found {bad or 'D'}."
+            )
+
+
+def _depth(size: int) -> int:
+    return round((size / 4) ** 0.5)
 
 
 SCALES = {
-    "smoke": Config(sizes=(16, 256, 4096), n_scales=25, n_paths=4),
-    "laptop": Config(),
-    "paper": Config(
-        sizes=tuple(2**power for power in range(4, 19)), deepest=1024, n_scales=61, n_paths=20
+    "smoke": Config(
+        dimensions=(4, 16), sizes=(64, 256, 1024), alphas=(0.25, 0.5, 1.0, 2.0, 4.0), n_paths=4
     ),
-}
-
-
-def scales(config: Config) -> np.ndarray:
-    """Return the residual scales r."""
-    return np.logspace(-5, 1, config.n_scales)
+    "laptop": Config(),
+    "paper": Config(sizes=(1024, 4096, 16384, 65536), n_paths=16,
+                    alphas=(0.125, 0.25, 0.5, 0.71, 1.0, 1.41, 2.0, 4.0, 8.0, 16.0)),
+}  # fmt: skip
 
 
 def axes(config: Config) -> Mapping[str, Sequence[int]]:
-    """One task for every L M."""
-    return {"size": config.sizes}
+    """One task for every D and L M."""
+    return {"dimension": config.dimensions, "size": config.sizes}
 
 
-def cost(config: Config, *, size: int) -> float:
+def cost(config: Config, *, dimension: int, size: int) -> float:
     """Return how long a task takes, in units of the smallest."""
-    return size
+    return size * (20 + dimension)
 
 
 def task(
     config: Config,
     *,
     seed: int,
+    dimension: int,
     size: int,
     progress: limits.Progress | None = None,
 ) -> xr.Dataset:
-    """Measure the phase at every residual scale."""
-    depth, width = min(size // 4, config.deepest), config.embedding_dim
-    # The same data for every size.
-    x, y = torch.randn(
-        2, config.n_inputs, width, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
-    )
-    tried = scales(config)
-    found = []
-    for done, r in enumerate(tried):
-        net = limits.MeanFieldResNet(
-            width, size // depth, depth=depth, alpha=float(r * size / width**0.5),
-            convention="initialisation",
-        )  # fmt: skip
-        found.append(limits.training_phase(net, x, y, n_paths=config.n_paths, seed=seed))
+    """Measure movement and fluctuation at every residual scale."""
+    x, y = data(dimension)
+    movement, rates = [], []
+    for done, alpha in enumerate(config.alphas):
+        net = network(dimension, size, alpha)
+        weights = net.sample(n_paths=config.n_paths, seed=seed)
+        rate = rate_of_half(net, x, y, weights, config.steps)
+        rates.append(rate)
+        movement.append(
+            np.full(config.n_paths, np.nan)
+            if np.isnan(rate)
+            else movement_at(net, x, y, weights, config.steps, rate)
+        )
         if progress is not None:
-            progress(done + 1, len(tried), "phases")
-    numbers = {
-        name: ("scale", np.array([getattr(each, name).value for each in found], dtype=np.float32))
-        for name in NUMBERS
-    }
+            progress(done + 1, len(config.alphas), "scales")
+    fluctuation = []
+    for spread in config.spreads:
+        net = network(dimension, size, spread * (size / dimension) ** 0.5)
+        out = net(x, net.sample(n_paths=config.n_paths, seed=seed))
+        moved = out.terminal - x
+        fluctuation.append((moved.square().mean(dim=(1, 2)) / x.square().mean()).sqrt().numpy())
     return xr.Dataset(
-        {**numbers, "phase": ("scale", [PHASES.index(each.phase) for each in found])},
-        coords={"scale": tried},
-        attrs={"embedding_dim": width, "n_inputs": config.n_inputs, "n_paths": config.n_paths},
+        {
+            "movement": (("alpha", "path"), np.stack(movement)),
+            "rate": ("alpha", rates),
+            "fluctuation": (("spread", "path"), np.stack(fluctuation)),
+        },
+        coords={"alpha": list(config.alphas), "spread": list(config.spreads)},
+        attrs={"steps": config.steps},
     )
+
+
+def data(dimension: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return two inputs and two targets, orthogonal and of length sqrt(D).
+
+    The law of the weights is the same in every frame, so that the axes are as good as any.
+    """
+    rows = torch.eye(dimension, dtype=torch.float64)[:4] * dimension**0.5
+    return rows[:2], rows[2:]
+
+
+def network(dimension: int, size: int, alpha: float) -> limits.MeanFieldResNet:
+    """Return the network of residual scale alpha sqrt(D) / (LM)."""
+    depth = _depth(size)
+    return limits.MeanFieldResNet(dimension, size // depth, depth=depth, alpha=alpha)
+
+
+def crossing(values: Floats, curve: Floats) -> float:
+    """Return the log of where a curve is `OWN`, linear in log log; NaN if nowhere."""
+    logs, places = np.log(curve / OWN), np.log(values)
+    for i in range(len(logs) - 1):
+        if np.isfinite(logs[i : i + 2]).all() and logs[i] * logs[i + 1] <= 0:
+            share = logs[i] / (logs[i] - logs[i + 1])
+            return float(places[i] + share * (places[i + 1] - places[i]))
+    return np.nan
+
+
+def borders(dataset: xr.Dataset, name: str) -> tuple[Floats, Floats, Floats]:
+    """Return curves ``(shape, scale, path)`` where sizes are large enough, and their D and L M."""
+    along = "alpha" if name == "movement" else "spread"
+    part = dataset[name].stack(shape=("dimension", "size")).transpose("shape", along, "path")
+    dimension, size = (part[each].to_numpy().astype(float) for each in ("dimension", "size"))
+    kept = dimension / size <= LARGEST
+    return part.to_numpy()[kept], dimension[kept], size[kept]
+
+
+def exponents(dataset: xr.Dataset, name: str) -> list[tuple[float, float]]:
+    """Fit r ~ D^p (LM)^-q (1 + a term in D/(LM)) to a border: p and q with errors over paths."""
+    curves, dimension, size = borders(dataset, name)
+    if name == "movement":
+        values, unit = dataset["alpha"].to_numpy(), np.log(dimension**0.5 / size)
+    else:
+        values, unit = dataset["spread"].to_numpy(), np.log(size**-0.5)
+    design = np.stack(
+        [np.ones_like(size), np.log(dimension), -np.log(size), dimension / size], axis=1
+    )
+    solve = np.linalg.pinv(design)
+
+    def found(means: Floats, row: int) -> float:
+        return float(solve[row] @ (unit + [crossing(values, each) for each in means]))
+
+    return [jackknife(curves, lambda means, row=row: found(means, row)) for row in (1, 2)]
+
+
+def lazy_slope(dataset: xr.Dataset) -> tuple[float, float]:
+    """Fit the power of 1/alpha in the movement of the largest size at the smallest D."""
+    part = dataset["movement"].isel(dimension=0, size=-1)
+    part = part.sel(alpha=dataset["alpha"] >= 2).transpose("alpha", "path")
+    alphas = part["alpha"].to_numpy()
+    if len(alphas) < 3:
+        return np.nan, np.nan
+    row = np.linalg.pinv(np.stack([np.ones_like(alphas), -np.log(alphas), alphas**-2.0], axis=1))[1]
+    return jackknife(part.to_numpy(), lambda mean: float(row @ np.log(mean)))
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    """Draw the diagram, and what is measured against r in units of its two borders."""
+    """Draw movement and fluctuation against r in units of their borders, and both borders."""
     with limits.plots.style():
-        figure, (left, middle, right) = plt.subplots(
-            1, 3, figsize=(7.2, 2.9), layout="constrained", width_ratios=[1.25, 1, 1]
-        )
-        _draw_map(left, dataset)
-        _draw_movement(middle, dataset)
-        _draw_fluctuation(right, dataset)
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.2, 3.0), layout="constrained")
+        sizes = dataset["size"].to_numpy().astype(float)
+        for ax, name, unit in (
+            (left, "movement", r"$r\,LM/\sqrt{D}$"), (middle, "fluctuation", r"$r\,\sqrt{LM}$")
+        ):  # fmt: skip
+            along = "alpha" if name == "movement" else "spread"
+            _curves(ax, dataset[name].isel(size=-1).mean("path"), along)
+            ax.axhline(OWN, **DASHED)
+            ax.set(xlabel=f"{unit}, $LM={sizes[-1]:.0f}$")
+        left.set_title("features' movement / size")
+        middle.set_title("outputs' spread / size")
+        middle.legend(loc="upper left")
+        _lines(right, dataset)
     return figure
 
 
-def _draw_map(ax: Axes, dataset: xr.Dataset) -> None:
-    sizes, tried = dataset["size"].to_numpy(), dataset["scale"].to_numpy()
-    ax.pcolormesh(
-        sizes, tried, dataset["phase"].transpose("scale", "size"),
-        cmap=ListedColormap(_SHADES), vmin=-0.5, vmax=4.5, shading="nearest", rasterized=True,
-    )  # fmt: skip
-    line = np.geomspace(sizes[0], sizes[-1], 50)
-    root = dataset.attrs["embedding_dim"] ** 0.5
-    ax.plot(line, root / line, **DASHED)
-    ax.plot(line, line**-0.5, color="black", linestyle=(0, (1.4, 1.2)), linewidth=1.3)
-    first, last = float(sizes[0]), float(sizes[-1])
-    away, inside = last / 4, (last * first**2) ** (1 / 3)
-    places = {
-        "explosive": (inside * 4, 3.0, "white"),
-        "random": (away, away**-0.5 * 2.2, "black"),
-        "lazy": (away, root**0.5 * away**-0.75, "black"),
-        "complete": (3 * inside, 0.55 * root / (3 * inside), "white"),
-        "vanishing": (inside, 6e-4, "black"),
-    }
-    for phase, (x, y, colour) in places.items():
-        # Along its narrow strip.
-        slope = -37 if phase == "complete" else 0
-        ax.text(x, y, phase, color=colour, fontsize=8, ha="center", va="center", rotation=slope)
-    ax.set(xscale="log", yscale="log", xlabel="size $L\\,M$", ylabel="residual scale $r$")
-    ax.set_title("measured phase")
-    ax.text(0.03, 0.03, r"dashed: $\sqrt{D}/(LM)$, dotted: $1/\sqrt{LM}$", fontsize=6.5,
-            transform=ax.transAxes)  # fmt: skip
-    ax.grid(visible=False)
-
-
-def _draw_movement(ax: Axes, dataset: xr.Dataset) -> None:
-    for name, colour, marker, label in (
-        ("feature_movement", BLUE, "o", r"features $u\cdot h$"),
-        ("weight_movement", ORANGE, "s", r"backward $v\cdot b$"),
+def _curves(ax: Axes, part: xr.DataArray, along: str) -> None:
+    for dimension, colour, marker in zip(
+        part["dimension"].to_numpy(), COLOURS, MARKERS, strict=False
     ):
-        alpha, values = _steady(dataset, name)
         ax.plot(
-            alpha, values, marker, color=colour, markersize=2.2, alpha=0.6, linestyle="none",
-            label=label,
+            part[along], part.sel(dimension=dimension), marker=marker, color=colour, linewidth=0.7,
+            label=f"$D={dimension}$",
         )  # fmt: skip
-    best = float(_peak(dataset))
-    line = np.logspace(-3, 2, 101)
-    ax.plot(line, best * np.minimum(line, 1 / line), label=r"$\min(a,1/a)$ and $1/a$", **DASHED)
-    ax.plot(line, best / line, **DASHED)
-    ax.set(xscale="log", yscale="log", xlabel=r"$a=r\,LM/\sqrt{D}$")
-    ax.set(xlim=(2e-3, 60), ylim=(best / 400, best * 500))
-    ax.set_title("relative change in one step")
-    ax.legend(loc="upper right", fontsize=6.5, handletextpad=0.3)
+    log_log(ax)
 
 
-def _draw_fluctuation(ax: Axes, dataset: xr.Dataset) -> None:
-    values = dataset["output_fluctuation"].transpose("size", "scale").to_numpy()
-    scaled = dataset["scale"].to_numpy() * dataset["size"].to_numpy()[:, None] ** 0.5
-    ax.plot(
-        scaled.ravel(), values.ravel(), "o", color=BLUE, markersize=2.2, alpha=0.6,
-        linestyle="none", label=f"all {len(scaled)} sizes",
-    )  # fmt: skip
-    line = np.logspace(np.log10(scaled.min()), np.log10(scaled.max()), 50)
-    ax.plot(line, _constant(dataset) * line, label="slope 1", **DASHED)
-    ax.axhspan(0.3, 3, color=ORANGE, alpha=0.15, linewidth=0)
-    ax.text(scaled.min() * 1.5, 0.9, "random", fontsize=7, va="center")
-    ax.set(xscale="log", yscale="log", xlabel=r"$r\,\sqrt{LM}$")
-    ax.set_title("std of $h_L$ / RMS of $h_0$")
-    ax.legend(loc="lower right")
-
-
-def _steady(dataset: xr.Dataset, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return alpha and a movement where outputs do not fluctuate, all sizes in one."""
-    part = dataset.transpose("size", "scale")
-    alpha = part["scale"].to_numpy() * part["size"].to_numpy()[:, None]
-    alpha = alpha / dataset.attrs["embedding_dim"] ** 0.5
-    calm = part["output_fluctuation"].to_numpy() < 0.3
-    return alpha[calm], part[name].to_numpy()[calm]
-
-
-def _peak(dataset: xr.Dataset) -> float:
-    """Return the factor before min(a, 1/a), from points away from its corner."""
-    alpha, values = _steady(dataset, "feature_movement")
-    away = np.abs(np.log10(alpha)) > 0.2
-    return float(np.exp(np.log(values / np.minimum(alpha, 1 / alpha))[away].mean()))
-
-
-def _constant(dataset: xr.Dataset) -> float:
-    part = dataset["output_fluctuation"] / (dataset["scale"] * dataset["size"] ** 0.5)
-    return float(part.where(dataset["output_fluctuation"] < 0.3).mean())
-
-
-def borders(dataset: xr.Dataset) -> dict[str, float]:
-    """Return the exponent of L M in the r of every border, NaN where few sizes cross it."""
-    found = dataset["phase"].transpose("size", "scale").to_numpy()
-    sizes = np.log(dataset["size"].to_numpy())
-    middles = np.convolve(np.log(dataset["scale"].to_numpy()), [0.5, 0.5], "valid")
-    exponents = {}
-    for index, phase in enumerate(PHASES[1:], start=1):
-        # A small network goes from complete to random at once.
-        crossed = (found == index).any(axis=1) & (found[:, 0] < index)
-        places = middles[(found[crossed] >= index).argmax(axis=1) - 1]
-        line = np.polyfit(sizes[crossed], places, 1) if crossed.sum() > 1 else [np.nan]
-        exponents[phase] = float(line[0])
-    return exponents
-
-
-def _expected(dataset: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Return the phase by measured borders, and where a point is a factor 1.5 from each."""
-    part = dataset.transpose("size", "scale")
-    r, size = part["scale"].to_numpy(), part["size"].to_numpy()[:, None]
-    alpha = np.broadcast_to(r * size / dataset.attrs["embedding_dim"] ** 0.5, (len(size), len(r)))
-    random = r * size**0.5
-    expected = np.select(
-        [random > 5, random > 0.5, alpha > 3.3, alpha > 0.3], [4, 3, 2, 1], default=0
-    )
-    gaps = [np.abs(np.log(random / 5)), np.abs(np.log(random / 0.5))]
-    gaps += [np.abs(np.log(alpha / edge)) for edge in (0.3, 3.3)]
-    return expected, np.min(gaps, axis=0) > np.log(1.5)
+def _lines(ax: Axes, dataset: xr.Dataset) -> None:
+    sizes = dataset["size"].to_numpy().astype(float)
+    for dimension, colour, marker in zip(
+        dataset["dimension"].to_numpy(), COLOURS, MARKERS, strict=False
+    ):
+        part = dataset.sel(dimension=dimension).mean("path").transpose("size", ...)
+        complete = [
+            crossing(part["alpha"].to_numpy(), each) for each in part["movement"].to_numpy()
+        ]
+        random = [
+            crossing(part["spread"].to_numpy(), each) for each in part["fluctuation"].to_numpy()
+        ]
+        border = np.exp(complete) * dimension**0.5 / sizes
+        ax.plot(sizes, border, marker, color=colour)
+        ax.plot(sizes, np.exp(random) * sizes**-0.5, marker, color=colour, markerfacecolor="none")
+        ax.plot(sizes, border[-1] * sizes[-1] / sizes, **{**DASHED, "color": colour})
+    last = np.exp(random[-1]) * sizes[-1] ** -0.5 * (sizes[-1] / sizes) ** 0.5
+    ax.plot(sizes, last, **DASHED)
+    log_log(ax)
+    ax.set(xlabel="size $LM$", ylabel="residual scale $r$", title="random, complete (filled)")
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
-    """Judge borders and slopes against theory."""
-    found = dataset["phase"].transpose("size", "scale").to_numpy()
-    expected, clear = _expected(dataset)
-    agreement = float((found == expected)[clear].mean())
-    present = {PHASES[int(each)] for each in np.unique(found)}
-    slopes = {}
-    for name, chosen in (("feature_movement", -1), ("feature_movement", 1), ("weight_movement", 0)):
-        alpha, values = _steady(dataset, name)
-        kept = {-1: alpha < 0.8, 1: alpha > 1.2, 0: alpha > 0}[chosen] & (values > 0)
-        slopes[name, chosen] = np.polyfit(np.log(alpha[kept]), np.log(values[kept]), 1)[0]
-    rise, fall, written = slopes.values()
-    calm = dataset["output_fluctuation"] / (dataset["scale"] * dataset["size"] ** 0.5)
-    calm = calm.where(dataset["output_fluctuation"] < 0.3)
-    spread = float(calm.std() / calm.mean())
-    exponents = borders(dataset)
-    theory = {"complete": -1.0, "lazy": -1.0, "random": -0.5, "explosive": -0.5}
-    # Lazy training needs large sizes, which quick runs have too few of.
-    judged = {name: value for name, value in exponents.items() if not np.isnan(value)}
-    return (
-        limits.Verdict(
-            "borders of phases go like 1/(LM) and, to random and explosive, (LM)^(-1/2)",
-            "exponents within 0.1 where two sizes and more cross, three borders at least",
-            ", ".join(f"{name} from r ~ (LM)^{value:.3f}" for name, value in judged.items()),
-            len(judged) > 2 and all(abs(judged[name] - theory[name]) < 0.1 for name in judged),
-        ),
-        limits.Verdict(
-            "one constant a border serves all sizes (constants measured, not predicted)",
-            "a = 0.3 and 3.3, r sqrt(LM) = 0.5 and 5: 90 % of the points a factor 1.5 away, "
-            "all phases present",
-            f"{100 * agreement:.0f} % of {int(clear.sum())} points, {len(present)} phases",
-            agreement >= 0.9 and len(present) == len(PHASES),
-        ),
-        limits.Verdict(
-            "features move most at r = sqrt(D)/(LM)",
-            "slopes +1 and -1 in r on its two sides, within 0.1",
-            f"{rise:+.3f} and {fall:+.3f}",
-            bool(abs(rise - 1) < 0.1 and abs(fall + 1) < 0.1),
-        ),
-        limits.Verdict(
-            "the weights v forget their initial values below and hardly move above",
-            "slope -1 in r within 0.1",
-            f"{written:+.3f}",
-            bool(abs(written + 1) < 0.1),
-        ),
-        limits.Verdict(
-            "outputs fluctuate by r sqrt(LM)",
-            "ratio constant within 20 % while below 0.3",
-            f"{float(calm.mean()):.3f} with a spread of {100 * spread:.0f} %",
-            spread < 0.2,
-        ),
-    )
+    """Judge the powers of D and L M in both borders, and the fall of movement beyond the first."""
+    n, verdicts = dataset.sizes["path"], []
+    sizes = dataset["size"].to_numpy()
+    span = f"LM = {sizes[0]}-{sizes[-1]}, D/(LM) <= 1/8"
+    for name, words, expected in (
+        ("movement", "neurons move by their size", (0.5, 1.0)),
+        ("fluctuation", "outputs fluctuate by their size", (0.0, 0.5)),
+    ):
+        for symbol, found, power in zip(
+            ("D", "1/(LM)"), exponents(dataset, name), expected, strict=True
+        ):
+            verdicts.append(
+                of_estimate(
+                    f"r at which {words}: exponent of {symbol}", found, n, power, widest=WIDEST,
+                    sizes=span,
+                )
+            )  # fmt: skip
+    verdicts.append(
+        of_estimate(
+            "beyond it neurons move by the inverse of r", lazy_slope(dataset), n, 1.0,
+            widest=WIDEST, sizes=f"LM = {sizes[-1]}",
+        )
+    )  # fmt: skip
+    return tuple(verdicts)
