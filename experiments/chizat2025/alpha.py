@@ -163,15 +163,15 @@ def exponent_of_change(
 ) -> tuple[float, float]:
     """Return the exponent of 1/alpha in the change of U over a span, and its error over draws.
 
-    Where it falls with a term of next order, 1/alpha^2: training is even in alpha.
+    With a term of next order, 1/alpha^2 or alpha^2: training is even in alpha. For small alpha the
+    term was added after the first run, where slopes without it were 0.003 to 0.005, and not zero.
     """
     alphas = dataset["alpha"].to_numpy()
     until = min(span[1], (_shape(dataset) / width) ** 0.5)
     there = (alphas >= span[0]) & (alphas <= until)
     change = dataset["change"].sel(width=width).transpose("draw", "alpha").to_numpy()[:, there]
     columns = [np.ones(there.sum()), -np.log(alphas[there])]
-    if span[0] > 1:
-        columns.append(alphas[there] ** -2)
+    columns.append(alphas[there] ** (-2.0 if span[0] > 1 else 2.0))
     if there.sum() < len(columns):
         return np.nan, np.nan
     found = np.linalg.lstsq(np.stack(columns, axis=1), np.log(change).T, rcond=None)[0][1]

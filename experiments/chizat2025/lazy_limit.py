@@ -179,28 +179,35 @@ def draw(dataset: xr.Dataset) -> Figure:
         figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 3.1), layout="constrained")
         _of_limit(left, dataset)
         _of_networks(right, dataset)
-        right.set_ylim(left.get_ylim()[0], None)
     return figure
 
 
 def _of_limit(ax: Axes, dataset: xr.Dataset) -> None:
     alphas, n = dataset["alpha"].to_numpy(), dataset.sizes["replicate"]
+    far = alphas > FIRST
+    solve = np.linalg.pinv(_terms(alphas[far], 2.0))
     for draw, colour, marker in zip(dataset["draw"].to_numpy(), COLOURS, MARKERS, strict=False):
         part = _distances(dataset.sel(draw=[draw]))
+        # The particles' noise is one vector at all alphas, drawn as a band below.
+        part = part - np.einsum("a,aor->or", solve[0], part[far])
         found = np.array([roots(*common_square(each), student_quantile(n, 0.95)) for each in part])
         middle, low, high = found.T
         ax.errorbar(
             alphas, middle, yerr=[middle - low, high - middle], color=colour, marker=marker,
             linestyle="none", capsize=2, label=f"data {draw}",
         )  # fmt: skip
-    seen, far = _rms(dataset), alphas > FIRST
-    last = seen[far][0] * alphas[far][0] ** 2 / alphas[far] ** 2
-    ax.plot(alphas[far], last, label=r"slope $-2$ (even in $\alpha$)", **DASHED)
-    ax.plot(alphas, seen[0] * alphas[0] / alphas, label=r"slope $-1$ (the bound)", **DOTTED)
+        line = middle[far][0] * (alphas[far][0] / alphas[far]) ** 2
+        ax.plot(alphas[far], line, **{**DASHED, "color": colour})
+    ax.plot([], [], label=r"slope $-2$ (even in $\alpha$)", **DASHED)
+    bound = _rms(dataset)[0] * alphas[0] / alphas
+    ax.plot(alphas, bound, label=r"slope $-1$ (the bound)", **DOTTED)
     _problem.log_log(ax)
+    left = roots(*left_at_infinity(dataset), student_quantile(n, CERTAIN))[2]
+    low, _ = ax.get_ylim()
+    ax.axhspan(low, left, color="0.9", linewidth=0, zorder=0, label="particles' noise, taken out")
     ax.set(xlabel=r"$\alpha$", ylabel=f"RMS distance of outputs, $k={dataset.attrs['steps']}$",
-           title="Mean ODE to its lazy limit")  # fmt: skip
-    ax.legend(loc="lower left")
+           title="Mean ODE to its lazy limit", ylim=(low, None))  # fmt: skip
+    ax.legend(loc="lower left", fontsize=6.5)
 
 
 def _rms(dataset: xr.Dataset) -> Floats:

@@ -130,6 +130,14 @@ def test_a_network_that_is_not_at_its_limit_is_noticed(results):
     assert failing("reference", nearer)[0] == "distance of the network to the limit"
 
 
+def test_another_loss_of_the_limit_is_noticed(results):
+    right = results["reference"]
+    (verdict,) = (each for each in figure["reference"].check(right) if "loss" in each.claim)
+    assert not verdict.failed
+    wrong = right.assign(loss=right["loss"] * 1.05)
+    assert any("loss" in claim for claim in failing("reference", wrong))
+
+
 def test_the_published_data_have_the_published_loss():
     x, y = problem.data(10)
     assert x.shape == y.shape == (10, 10)
@@ -200,7 +208,11 @@ def losses_by_midpoints(
 def test_another_program_finds_the_same_losses():
     x, y = (each.numpy() for each in problem.data(10))
     losses = losses_by_midpoints(x, y, layers=12, steps=99, particles=4096)
-    assert [losses[k - 1] for k in LOSSES] == pytest.approx(list(LOSSES.values()), rel=0.005)
+    *early, last = LOSSES
+    assert [losses[k - 1] for k in early] == pytest.approx([LOSSES[k] for k in early], rel=0.005)
+    # At k = 100 midpoints converge slowly: .0357 with half of the particles, and .0353 with that
+    # half at twice the layers. Two and a half minutes on one core as it is.
+    assert losses[last - 1] == pytest.approx(LOSSES[last], rel=0.02)
 
 
 def test_the_first_losses_of_another_program_are_those_of_the_limit():

@@ -10,7 +10,7 @@ from limits.sweeps.experiment import PACKAGE, package_of_experiments
 from tests.experiments.stored import stored
 
 package_of_experiments()
-NAMES = ("digits", "large_width", "phases", "shape")
+NAMES = ("chaos", "digits", "large_width", "lazy_limit", "phases", "shape")
 EXPERIMENTS = {name: importlib.import_module(f"{PACKAGE}.chizat2025.{name}") for name in NAMES}
 
 
@@ -30,10 +30,18 @@ def test_the_checks_notice_wrong_numbers(finished):
     name, module, dataset = finished
     broken = dataset.copy(deep=True)
     if name == "phases":
-        broken["phase"][:] = 1
-        broken["feature_movement"] = broken["feature_movement"] ** 2
-        broken["weight_movement"] = broken["weight_movement"] ** 2
-        broken["output_fluctuation"] = broken["output_fluctuation"] ** 2
+        # As if r D/(LM) and r / (LM) were the borders, and movement did not know of r.
+        broken["movement"] = broken["movement"].mean("alpha") * broken["alpha"] ** -0.2
+        tilt = broken["dimension"].astype(float) ** 0.5 * broken["size"].astype(float) ** 0.5
+        broken["movement"] = broken["movement"] * tilt / float(tilt.mean())
+        broken["fluctuation"] = broken["fluctuation"] * tilt / float(tilt.mean())
+    elif name == "chaos":
+        # Units with noise of their own: a half instead of one.
+        size = (broken["depth"] * broken["hidden_width"]).astype(float)
+        broken["covariance"] = broken["covariance"] * size
+    elif name == "lazy_limit":
+        broken["apart"] = broken["apart"] * broken["alpha"] + 0.1
+        broken["noise"] = broken["noise"] * broken["alpha"]
     elif name == "large_width":
         broken["limit"] = broken["limit"] * 1.01
         broken["error"] = broken["error"] ** 2
@@ -71,18 +79,49 @@ def test_an_exponent_that_is_missing_decides_nothing(monkeypatch):
     assert [each.word for each in shape.check(empty)] == ["pass", "not decided"]
 
 
-def test_borders_have_the_exponents_of_their_phases():
+def made_phases(power: float) -> xr.Dataset:
+    """Return exact phases: movement .35/a at a = r LM / D^power, fluctuation .6 r sqrt(LM)."""
     phases = EXPERIMENTS["phases"]
-    sizes, tried = 2.0 ** np.arange(4, 17), np.logspace(-5, 1, 400)
-    alpha = tried * sizes[:, None] / 10**0.5
-    random = tried * sizes[:, None] ** 0.5
-    index = np.select([random > 5, random > 0.5, alpha > 3.3, alpha > 0.3], [4, 3, 2, 1])
-    made = xr.Dataset({"phase": (("size", "scale"), index)}, coords={"size": sizes, "scale": tried})
-    found = phases.borders(made)
-    expected = {"complete": -1, "lazy": -1, "random": -0.5, "explosive": -0.5}
-    assert found == pytest.approx(expected, abs=0.01)
-    made["phase"][:] = 1
-    assert all(np.isnan(each) for each in phases.borders(made).values())
+    config = phases.SCALES["laptop"]
+    dimension, size, alpha, spread, path = (
+        xr.DataArray(np.array(values, dtype=float), dims=name, coords={name: list(values)})
+        for name, values in (
+            ("dimension", config.dimensions), ("size", config.sizes), ("alpha", config.alphas),
+            ("spread", config.spreads), ("path", range(6)),
+        )
+    )  # fmt: skip
+    noise = 1 + 0.01 * np.cos(7 * path + 3 * size) * np.sin(path + dimension)
+    # The axis alpha is in units of sqrt(D).
+    movement = 0.35 / alpha * dimension ** (power - 0.5) * noise
+    return xr.Dataset({"movement": movement, "fluctuation": 0.6 * spread * noise})
+
+
+def test_exact_phases_pass_and_another_power_of_the_dimension_fails():
+    phases = EXPERIMENTS["phases"]
+    words = {each.claim: each.word for each in phases.check(made_phases(0.5))}
+    assert set(words.values()) == {"pass"}, words
+    claim = "r at which neurons move by their size: exponent of D"
+    for power in (0.25, 0.75):
+        words = {each.claim: each.word for each in phases.check(made_phases(power))}
+        assert words[claim] == "FAIL"
+
+
+def test_the_rate_of_half_halves_the_loss():
+    phases = EXPERIMENTS["phases"]
+    x, y = phases.data(4)
+    net = phases.network(4, 256, 1.0)
+    weights = net.sample(n_paths=2, seed=0)
+    rate = phases.rate_of_half(net, x, y, weights, 3)
+    losses = net.descend(x, y, weights, steps=3, learning_rate=rate).losses.mean(dim=1)
+    # Five bisections of a factor of two.
+    assert 0.5 ** (1 + 1 / 16) <= float(losses[-1] / losses[0]) <= 0.5
+
+
+def test_a_movement_that_does_not_cross_decides_nothing():
+    made = made_phases(0.5)
+    far = made.assign(movement=made["movement"] / 100)
+    words = [each.word for each in EXPERIMENTS["phases"].check(far)]
+    assert words[:2] == ["not decided", "not decided"]
 
 
 def test_the_best_shape_of_exact_errors_is_found():
