@@ -204,7 +204,7 @@ def _of_limit(ax: Axes, dataset: xr.Dataset) -> None:
     _problem.log_log(ax)
     left = roots(*left_at_infinity(dataset), student_quantile(n, CERTAIN))[2]
     low, _ = ax.get_ylim()
-    ax.axhspan(low, left, color="0.9", linewidth=0, zorder=0, label="particles' noise, taken out")
+    ax.axhspan(low, left, color="0.87", linewidth=0, zorder=0, label="particles' noise, taken out")
     ax.set(xlabel=r"$\alpha$", ylabel=f"RMS distance of outputs, $k={dataset.attrs['steps']}$",
            title="Mean ODE to its lazy limit", ylim=(low, None))  # fmt: skip
     ax.legend(loc="lower left", fontsize=6.5)

@@ -268,11 +268,11 @@ def _of_losses(part: xr.Dataset) -> limits.Verdict:
     # An error of outputs is twice as large in their square, in units of the root of the loss.
     stated = float(part["stated"].sel(solution="fine").max())
     known = 2 * stated / min(found) ** 0.5
+    seen = ", ".join(f"{loss:.3g}" for loss in found)
     return limits.Verdict(
         f"loss of the limit at k = {', '.join(map(str, LOSSES))}",
         f"{', '.join(map(str, LOSSES.values()))} within {CLOSE:.1%}: another program's",
-        f"{', '.join(f'{loss:.3g}' for loss in found)}, at most {away:.2%} away, known to {known:.1%}; "
-        "read off 1.52, .55, .14, .035",
+        f"{seen}, at most {away:.2%} away, known to {known:.1%}; read off 1.52, .55, .14, .035",
         away <= CLOSE,
         decided=away <= CLOSE or away > CLOSE + known,
     )

@@ -41,9 +41,7 @@ def test_orders_other_than_a_half_and_one_are_noticed(results):
         failing("orders", wider)
     )
     flatter = right.assign(bias=right["bias"] * right["depth"] ** 0.4)
-    assert {f"k = {k}: order of the bias in L" for k in (10, 100)} <= set(
-        failing("orders", flatter)
-    )
+    assert {"k = 10: order of the bias in L"} <= set(failing("orders", flatter))
 
 
 def test_a_bias_that_no_width_changes_has_no_term_in_it(results):
