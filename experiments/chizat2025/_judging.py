@@ -74,6 +74,7 @@ def of_estimate(
     *,
     widest: float,
     sizes: str,
+    changed: str = "",
 ) -> limits.Verdict:
     """Judge a value and its standard error from `n` groups as `of_exponent` does."""
     value, error = estimates
@@ -86,4 +87,5 @@ def of_estimate(
         bool(contains and narrow),
         # Leaving out groups says little of an estimate that is lost in noise.
         decided=bool(narrow),
+        changed=changed,
     )
