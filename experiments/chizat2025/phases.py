@@ -244,7 +244,11 @@ def _lines(ax: Axes, dataset: xr.Dataset) -> None:
     last = np.exp(random[-1]) * sizes[-1] ** -0.5 * (sizes[-1] / sizes) ** 0.5
     ax.plot(sizes, last, **DASHED)
     log_log(ax)
-    ax.set(xlabel="size $LM$", ylabel="residual scale $r$", title="random, complete (filled)")
+    ax.set(
+        xlabel="size $LM$",
+        ylabel="residual scale $r$",
+        title=r"open: random, $-1/2$; complete, $-1$",
+    )
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:

@@ -101,9 +101,10 @@ def test_exact_phases_pass_and_another_power_of_the_dimension_fails():
     words = {each.claim: each.word for each in phases.check(made_phases(0.5))}
     assert set(words.values()) == {"pass"}, words
     claim = "r at which neurons move by their size: exponent of D"
-    for power in (0.25, 0.75):
+    # Below a half the border leaves the scales that are measured.
+    for power, word in ((0.25, "not decided"), (0.6, "FAIL"), (0.75, "FAIL")):
         words = {each.claim: each.word for each in phases.check(made_phases(power))}
-        assert words[claim] == "FAIL"
+        assert words[claim] == word
 
 
 def test_the_rate_of_half_halves_the_loss():
