@@ -71,10 +71,16 @@ def test_few_neurons_decide_no_order():
 def measured(error: xr.DataArray, n_paths: int = 10) -> xr.Dataset:
     """Return a dataset of output_error's with these errors and the spread of true repetitions."""
     rng = np.random.default_rng(0)
-    spread = xr.DataArray(np.exp(0.05 * rng.standard_normal((*error.shape, n_paths))),
-                          dims=(*error.dims, "path"))  # fmt: skip
-    draws = xr.DataArray([1.0, 0.9, 1.1], dims="draw", coords={"draw": [1, 2, 3]})
-    fresh = (error * spread).isel(step=0, drop=True).rename(hidden_width="fresh_width") * draws
+
+    def noise() -> xr.DataArray:
+        drawn = np.exp(0.05 * rng.standard_normal((*error.shape, n_paths)))
+        return xr.DataArray(drawn, dims=(*error.dims, "path"))
+
+    spread = noise()
+    fresh = xr.concat(
+        [(factor * error * noise()).isel(step=0, drop=True) for factor in (1.0, 0.9, 1.1)],
+        dim=xr.DataArray([1, 2, 3], dims="draw", name="draw"),
+    ).rename(hidden_width="fresh_width")
     attrs = {"width": 10, "n_paths": n_paths, "data": "published"}
     return xr.Dataset({"error": error * spread, "fresh_error": fresh}, attrs=attrs)
 
