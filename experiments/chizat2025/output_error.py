@@ -69,8 +69,8 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        depths=(3, 6, 12, 24, 46), hidden_widths=(1, 3, 12, 46), steps=(10, 100), n_paths=10,
-        draws=(1, 2), fresh_widths=(1, 3, 12), particles=512, nodes=4,
+        depths=(3, 6, 12, 24), hidden_widths=(3, 6, 12), steps=(5, 20), n_paths=10,
+        draws=(1, 2), fresh_widths=(3, 6, 12), particles=256, nodes=4,
     ),
     "laptop": Config(),
     "paper": Config(n_paths=20, particles=65536, nodes=8, replicates=4),
