@@ -83,7 +83,8 @@ class Order:
     value : float
         Fitted order p; positive when the error falls with depth.
     low, high : float
-        95 % interval from a bootstrap over paths, paired across depths.
+        95 % interval from a bootstrap over paths, paired across depths; infinite where a few paths
+        decide the order, and nothing can be said.
     constant : float
         Fitted error at L = 1, in the units of the error.
     depths : tuple of int
@@ -103,6 +104,8 @@ class Order:
 
     def __str__(self) -> str:
         span = f"L = {min(self.depths)}-{max(self.depths)}"
+        if math.isinf(self.high - self.low):
+            return f"order {self.value:.3f} (a few paths decide: no interval), {span}"
         return f"order {self.value:.3f} [{self.low:.3f}, {self.high:.3f}], {span}"
 
     def agrees_with(self, order: float, *, margin: float = 0.03, widest: float = 0.05) -> bool:
