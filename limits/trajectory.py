@@ -39,7 +39,8 @@ class Trajectory:
         their tags agree.
     log_norms : Tensor
         Natural logarithm of the norm of each state, shape ``(time, path, input)``; finite even
-        where `values` overflowed, when the block is positively homogeneous.
+        where `values` overflowed, when the block is positively homogeneous; those of gradients and
+        tangents always, as they are linear.
     stats : Mapping
         What was done to get here: layers, steps, function evaluations.
 

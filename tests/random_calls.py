@@ -140,12 +140,19 @@ def bits_of(values: Tensor) -> bytes:
 
 def assert_finite(c: Call, found: Answer) -> None:
     """NaN never; infinite values where they were asked for, or logs of norms stand beside them."""
-    for number, values in enumerate(found.tensors()):
+    tensors = found.tensors()
+    for number, values in enumerate(tensors):
         logs = c.asked in STATES and number % 2 == 1
         assert not values.isnan().any(), f"nan in {values}"
         told = c.asked in MAY_OVERFLOW and (
             c.nonfinite == "keep" or c.net().vector_field.homogeneous
         )
+        # Gradients and tangents are linear, whatever the network is.
+        linear = c.asked == "backward" or (c.asked == "tangent" and number == 2)
+        if linear and not c.recorded:
+            norms = tensors[number + 1]
+            assert norms.isfinite()[values.isinf().any(dim=-1)].all(), f"infinite logs: {norms}"
+            told = True
         assert told or logs or values.isfinite().all(), f"infinite: {values}"
 
 

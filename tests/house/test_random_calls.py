@@ -22,6 +22,20 @@ def test_one_call_of_every_kind_is_answered(asked):
 FOUND = [
     Call("euler", "lazy", "sin", "in place", width=5, n_paths=7, recorded=True),
     Call("bosh3", "rbf", width=1, n_paths=2, inputs="signed zeros", keep="all"),
+    Call(
+        "tangent",
+        "matern",
+        "sin",
+        width=5,
+        depth=1,
+        n_paths=1,
+        n_inputs=3,
+        seed=10**40,
+        inputs="huge",
+        coefficient=-2.0,
+        dtype=torch.float32,
+        dtype_of_inputs=torch.float32,
+    ),
 ]
 """What random calls have found."""
 
