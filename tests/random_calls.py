@@ -148,7 +148,7 @@ def assert_finite(c: Call, found: Answer) -> None:
             c.nonfinite == "keep" or c.net().vector_field.homogeneous
         )
         # Gradients and tangents are linear, whatever the network is.
-        linear = c.asked == "backward" or (c.asked == "tangent" and number == 2)
+        linear = (c.asked, number) in (("backward", 0), ("tangent", 2))
         if linear and not c.recorded:
             norms = tensors[number + 1]
             assert norms.isfinite()[values.isinf().any(dim=-1)].all(), f"infinite logs: {norms}"
