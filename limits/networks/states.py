@@ -65,7 +65,9 @@ def as_states(h0: Tensor, sample: Paths, *, name: str = "h0") -> State:
             f"{sample.device.type}. Use {name}.to(sample.device, sample.dtype){other}."
         )
     check_finite(h0, name)
-    return h0.expand(sample.n_paths, -1, -1) if shared else h0
+    # Torch adds up rows in an order that depends on how, and how many, lie in memory.
+    lined = h0.contiguous()
+    return lined.expand(sample.n_paths, -1, -1) if shared else lined
 
 
 def check_sample(sample: object) -> None:

@@ -23,6 +23,17 @@ FOUND = [
     Call("euler", "lazy", "sin", "in place", width=5, n_paths=7, recorded=True),
     Call("bosh3", "rbf", width=1, n_paths=2, inputs="signed zeros", keep="all"),
     Call(
+        "euler, law",
+        "brownian",
+        "relu",
+        "res-3",
+        width=3,
+        depth=4,
+        n_paths=2,
+        inputs="transposed",
+        recorded=True,
+    ),
+    Call(
         "tangent",
         "matern",
         "sin",
