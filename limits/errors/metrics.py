@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.checks import check_choice, check_finite, check_power, is_number
+from limits.checks import check_choice, check_power, check_real, is_number
 from limits.company import beside_copies
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
@@ -177,7 +177,13 @@ def functional_values(functional: Functional, states: State) -> Tensor:
             f"functional must map (path, input, width) to (path, input) = {tuple(wanted)}, found "
             f"{found}. Reduce the last axis only, for example lambda h: h.norm(dim=-1)."
         )
-    check_finite(values, "functional", "Use a functional that is finite on these states.")
+    check_real(values, "functional")
+    # How many are not depends on how many paths a study takes at once.
+    if not bool(torch.isfinite(values).all()):
+        raise NonFiniteStateError(
+            "functional is NaN or infinite on a state that is finite. Use a functional that is "
+            "finite on these states."
+        )
     return values.double().mean(dim=1)
 
 

@@ -92,7 +92,8 @@ def reported(out: Trajectory, scheme: str) -> Trajectory:
     NonFiniteStateError
         With the number of paths that overflowed.
     """
-    overflowed = (~torch.isfinite(out.terminal)).any(dim=-1).any(dim=-1)
+    # A state in between may be infinite where the last is not: h_0 e^X of a closed form.
+    overflowed = (~torch.isfinite(out.values)).any(dim=-1).any(dim=-1).any(dim=0)
     if bool(overflowed.any()):
         raise NonFiniteStateError(
             f"{scheme} overflowed in {int(overflowed.sum())} of {len(overflowed)} paths. Use more "

@@ -50,6 +50,26 @@ FOUND = [
 ]
 """What random calls have found."""
 
+REFUSED = [
+    Call(
+        "study", "lazy", "gelu", width=1, depth=1, n_paths=3, inputs="huge",
+        dtype=torch.float64, error="weak",
+    ),
+    *(
+        Call(
+            "closed form", "persistent", "identity", width=1, depth=2, n_paths=1, seed=2**31,
+            inputs=inputs, coefficient=1e30, keep="all",
+        )
+        for inputs in ("signed zeros", "shared")
+    ),
+]  # fmt: skip
+"""What they found that ought to be refused."""
+
+
+@pytest.mark.parametrize("call", REFUSED, ids=lambda call: f"{call.asked}-{call.inputs}")
+def test_calls_that_once_gave_no_number_are_refused(call):
+    assert isinstance(check(call), str)
+
 
 @pytest.mark.parametrize("call", FOUND, ids=lambda call: call.asked)
 def test_calls_that_once_failed_hold(call):
