@@ -181,8 +181,8 @@ def functional_values(functional: Functional, states: State) -> Tensor:
     # How many are not depends on how many paths a study takes at once.
     if not bool(torch.isfinite(values).all()):
         raise NonFiniteStateError(
-            "functional is NaN or infinite on a state that is finite. Use a functional that is "
-            "finite on these states."
+            "functional is NaN or infinite on some states. Use a functional that is finite on "
+            "these states."
         )
     return values.double().mean(dim=1)
 
