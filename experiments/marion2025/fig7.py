@@ -124,7 +124,7 @@ def task(
                 [(~np.isfinite(found[name])).sum(axis=0) for name in ("output", "gradient")],
             ),
             "growth": (("statistic", "beta"), _mean_and_error(_exponents(config, growth))),
-            "border": ("statistic", slow + _pooled_exponent(config, crept[..., 0])),
+            "border": ("statistic", _pooled_exponent(config, crept[..., 0]) + [slow, 0]),
             "moved": float(np.exp(crept).mean()),
             "published_variance": variance(config.depth, hurst),
         },
