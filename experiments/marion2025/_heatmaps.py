@@ -15,8 +15,6 @@ from limits.experiments.marion2025._published import variance
 from limits.plots import ORANGE
 
 _MAP = "cividis"
-_REACH = 0.15
-"""Distance in beta within which the growth exponent is taken as linear."""
 _THEORY = {"color": "black", "linestyle": (0, (4, 2)), "linewidth": 1.3}
 _HALO = [patheffects.withStroke(linewidth=2.6, foreground="white")]
 
@@ -33,21 +31,6 @@ def expected_borders(dataset: xr.Dataset) -> np.ndarray:
     shallow, deep = (int(depth) for depth in dataset.attrs["depths"])
     border = limits.closed_forms.fractional_relu_border
     return np.array([border(hurst, shallow, deep) for hurst in map(float, dataset["hurst"])])
-
-
-def border_errors(dataset: xr.Dataset) -> np.ndarray:
-    """Return standard errors of the borders, at the predicted ones."""
-    tried = dataset["beta"].to_numpy()
-    growth, errors = (
-        dataset["growth"].sel(statistic=name).transpose("hurst", "beta").to_numpy()
-        for name in ("value", "standard_error")
-    )
-    found = []
-    for row, error, border in zip(growth, errors, expected_borders(dataset), strict=True):
-        near = abs(tried - border) < _REACH
-        slope = np.polyfit(tried[near], row[near], 1)[0]
-        found.append(abs(np.interp(border, tried, error) / slope))
-    return np.array(found)
 
 
 def _zero(tried: np.ndarray, growth: np.ndarray) -> float:
@@ -117,6 +100,8 @@ def _explain(row: Any) -> None:
     row[0].text(0.08, 0.38, "ratio 1", **white)
     row[2].text(0.08, 0.78, "measured zero", **white)
     row[2].text(0.08, 0.7, "(circles)", **white)
+    row[2].text(0.08, 0.3, "of small changes,", **white)
+    row[2].text(0.08, 0.22, "predicted (line)", **white)
 
 
 def _bar(figure: Figure, mesh: Any, ax: Axes, scale: Normalize) -> None:
@@ -137,6 +122,7 @@ def _draw_growth(figure: Figure, ax: Axes, dataset: xr.Dataset) -> None:
         hurst, borders(dataset), marker="o", linestyle="none", markersize=2.8, color="white",
         markeredgecolor="black", markeredgewidth=0.6,
     )  # fmt: skip
+    ax.plot(hurst, expected_borders(dataset), color="white", linewidth=1.0)
     shallow, deep = dataset.attrs["depths"]
     ax.set_title(f"growth exponent, $L={shallow}$-${deep}$")
     _bar(figure, mesh, ax, scale)
@@ -162,7 +148,7 @@ def _draw_generators(figure: Figure, row: Any, dataset: xr.Dataset, scale: Norma
 
 
 def _text(dataset: xr.Dataset, *, both: bool) -> str:
-    nets, n_inputs, growing = dataset.attrs["nets"]
+    nets, n_inputs, growing, _ = dataset.attrs["nets"]
     deep, width = int(dataset.attrs["depths"][1]), dataset.attrs["width"]
     text = (
         rf"res-3 on fractional weights, residual scale $L^{{-\beta}}$, $L={deep}$, width {width}; "

@@ -30,6 +30,14 @@ _DTYPE = torch.float32
 _CLEAR = 0.25
 """Distance in beta at which a network of the largest depth has left the border."""
 
+_SLOW = 1.0
+"""Distance in beta from max(H, 1/2) at which states move by 1e-3 to 1e-2 of themselves: what the
+prediction of the border leaves out is of second order in that."""
+
+_PRECISION = 0.02
+"""Largest standard error of a border at which it is judged: a tenth of what the predictions at the
+published depths differ by from max(H, 1/2) at most."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -47,8 +55,8 @@ class Config:
         Size d of the hidden state.
     n_nets, n_inputs : int
         Networks and inputs of a cell of the heatmaps.
-    growth_nets : int
-        Networks of the growth exponent.
+    growth_nets, border_nets : int
+        Networks of the growth exponent, and of the border where states move little.
     published : bool
         Compute the output for H > 1/2 on the weights of the published generator as well.
     """
@@ -61,6 +69,7 @@ class Config:
     n_nets: int = 5
     n_inputs: int = 10
     growth_nets: int = 24
+    border_nets: int = 128
     published: bool = True
 
     def __post_init__(self) -> None:
@@ -72,8 +81,8 @@ class Config:
 
 SCALES = {
     "smoke": Config(
-        hursts=(0.1, 0.3, 0.5, 0.7, 0.9), n_betas=14, depth=256, shallow=64, width=24, n_nets=4,
-        n_inputs=4, growth_nets=48,
+        hursts=(0.1, 0.3, 0.5, 0.7, 0.9), n_betas=14, depth=256, shallow=64, width=8, n_nets=4,
+        n_inputs=4, growth_nets=64, border_nets=256,
     ),
     "laptop": Config(
         hursts=tuple(np.linspace(0.05, 0.97, 24).round(4).tolist()), n_betas=36, n_nets=3,
@@ -95,7 +104,9 @@ def task(
     path = limits.FractionalPath(config.width, hurst=hurst)
     output, gradient = _row(config, path, seed, gradient=True)
     report(4, 8, "heatmaps")
-    growth = _growth(config, path, seed)
+    growth = _changes(config, path, seed, betas(config), config.growth_nets, _DTYPE)
+    slow = max(hurst, 0.5) + _SLOW
+    crept = _changes(config, path, seed, np.array([slow]), config.border_nets, torch.float64)
     report(7, 8, "border")
     found = {"output": output, "gradient": gradient}
     published = config.published and hurst > 0.5
@@ -112,7 +123,9 @@ def task(
                 ("quantity", "beta"),
                 [(~np.isfinite(found[name])).sum(axis=0) for name in ("output", "gradient")],
             ),
-            "growth": (("statistic", "beta"), _mean_and_error(growth)),
+            "growth": (("statistic", "beta"), _mean_and_error(_exponents(config, growth))),
+            "border": ("statistic", _pooled_exponent(config, crept[..., 0]) + [slow, 0]),
+            "moved": float(np.exp(crept).mean()),
             "published_variance": variance(config.depth, hurst),
         },
         coords={
@@ -122,7 +135,7 @@ def task(
         },
         attrs={
             "depths": [config.shallow, config.depth],
-            "nets": [config.n_nets, config.n_inputs, config.growth_nets],
+            "nets": [config.n_nets, config.n_inputs, config.growth_nets, config.border_nets],
             "width": config.width,
         },
     )
@@ -155,26 +168,44 @@ def _per_beta(config: Config, found: Ratios) -> np.ndarray:
     return logs.transpose(1, 2).flatten(0, 1).numpy()
 
 
-def _growth(config: Config, path: limits.WeightPath, seed: int) -> np.ndarray:
-    """Return d log|h_L - h_0| / d log L between the two depths, shape ``(net, beta)``.
+def _changes(
+    config: Config, path: limits.WeightPath, seed: int, tried: np.ndarray, n_nets: int,
+    dtype: torch.dtype,
+) -> np.ndarray:  # fmt: skip
+    """Return log(|h_L - h_0| / |h_0|) at the two depths, shape ``(depth, net, beta)``.
 
     Both networks read the same weights in one pass.
     """
-    net = limits.ResNet("relu", block="res-3", beta=torch.from_numpy(betas(config)))
-    sample = path.sample(depth=config.depth, n_paths=config.growth_nets, seed=seed, dtype=_DTYPE)
-    x = inputs(config.width, n_inputs=1, seed=seed, dtype=_DTYPE)
+    net = limits.ResNet("relu", block="res-3", beta=torch.from_numpy(tried))
+    sample = path.sample(depth=config.depth, n_paths=n_nets, seed=seed, dtype=dtype)
+    x = inputs(config.width, n_inputs=1, seed=seed, dtype=dtype)
     depths = (config.shallow, config.depth)
     found: dict[int, list[Ratios]] = {depth: [] for depth in depths}
     for first, count in sample.chunks():
-        h0 = x.expand(count, config.n_betas, -1).contiguous()
+        h0 = x.expand(count, len(tried), -1).contiguous()
         steppers = {depth: net.stepper(h0, sample.at_depth(depth)) for depth in depths}
         for layer in sample.coupled(depths, first_path=first, n_paths=count, inner=True):
             steppers[layer.depth].step(layer)
         for depth, stepper in steppers.items():
             log_end = stepper.h.norm(dim=-1).log() + stepper.exponents * np.log(2)
             found[depth].append(ratios(h0, stepper.state(), h0.norm(dim=-1).log(), log_end))
-    shallow, deep = (joined(found[depth]).change for depth in depths)
-    return ((deep - shallow) / np.log(config.depth / config.shallow)).numpy()
+    return np.stack([joined(found[depth]).change.numpy() for depth in depths])
+
+
+def _exponents(config: Config, changes: np.ndarray) -> np.ndarray:
+    """Return d log|h_L - h_0| / d log L between the two depths, shape ``(net, beta)``."""
+    return (changes[1] - changes[0]) / np.log(config.depth / config.shallow)
+
+
+def _pooled_exponent(config: Config, changes: np.ndarray) -> np.ndarray:
+    """Return half the exponent of the mean square over nets, and its jackknife standard error."""
+    squares = np.exp(2 * changes)
+    n, span = squares.shape[1], 2 * np.log(config.depth / config.shallow)
+    whole = np.log(squares[1].sum() / squares[0].sum()) / span
+    others = squares.sum(axis=1, keepdims=True) - squares
+    left_out = np.log(others[1] / others[0]) / span
+    error = np.sqrt((n - 1) / n * ((left_out - left_out.mean()) ** 2).sum())
+    return np.array([whole, error])
 
 
 def _mean_and_error(values: np.ndarray) -> np.ndarray:
@@ -200,24 +231,27 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
 
 
 def _border_verdict(dataset: xr.Dataset) -> limits.Verdict:
-    """Judge the border in standard errors: those of the growth, over its slope in beta."""
-    hursts, found = dataset["hurst"].to_numpy(), _heatmaps.borders(dataset)
-    expected = _heatmaps.expected_borders(dataset)
-    # The prediction is to first order in how far states move: it is trusted to a third of what
-    # it differs by from the border of infinite depth.
-    shift = abs(expected - np.maximum(hursts, 0.5))
-    scores = (found - expected) / np.hypot(_heatmaps.border_errors(dataset), shift / 3)
-    judged = scores[(hursts >= 0.1) & (hursts <= 0.95)]
+    """Judge the border of states that move little, in the standard errors of the mean square."""
+    hursts, expected = dataset["hurst"].to_numpy(), _heatmaps.expected_borders(dataset)
+    found, errors = (
+        dataset["border"].sel(statistic=name).to_numpy() for name in ("value", "standard_error")
+    )
+    near = (hursts >= 0.1) & (hursts <= 0.95)
+    judged = ((found - expected) / errors)[near]
     shallow, deep = dataset.attrs["depths"]
     together, most = float(judged.mean() * len(judged) ** 0.5), _most(len(judged) + 1)
+    enough = bool(errors[near].max() <= _PRECISION)
     return limits.Verdict(
-        f"border: zero of the growth exponent, L = {shallow} to {deep}, against its prediction at "
-        "these depths, H in [0.1, 0.95]",
-        f"every H, and all together, within {most:.1f} errors, 99 % for the figure: standard "
-        "ones, and a third of the predicted shift from max(H, 1/2)",
+        "border: beta at which E|h_L - h_0|^2 is the same at "
+        f"L = {shallow} and {deep} while states move little, against its prediction at these "
+        "depths, H in [0.1, 0.95]",
+        f"every H, and all together, within {most:.1f} standard errors, 99 % for the figure; "
+        f"standard errors of at most {_PRECISION:g}",
         f"{judged.min():+.1f} to {judged.max():+.1f} at {len(judged)} values of H, together "
-        f"{together:+.1f}; {dataset.attrs['nets'][2]} nets",
-        bool(max(abs(judged).max(), abs(together)) <= most),
+        f"{together:+.1f}; largest standard error {errors[near].max():.3f}, states moved by "
+        f"{float(dataset['moved'].max()):.1e} at most; {dataset.attrs['nets'][3]} nets",
+        enough and bool(max(abs(judged).max(), abs(together)) <= most),
+        decided=enough,
     )
 
 

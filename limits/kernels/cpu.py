@@ -13,7 +13,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from limits.kernels.jit import bitcast, inlined, loop
+from limits.kernels.jit import ZERO, bitcast, inlined, loop
 from limits.kernels.philox import (
     ANGLE,
     COSINE,
@@ -258,7 +258,7 @@ def fill_flat(
             _draw_others(planes, words, whole, kind, scale)
         if joined:
             at = (begin_layer * paths + begin_path) * size + 4 * begin_quad
-            _store(numbers[at : at + 4 * count], flat, 0, count, 0, 0)
+            _store(numbers[at : at + 4 * count], flat, ZERO, count, ZERO, ZERO)
             continue
         done = 0
         while done < count:

@@ -11,11 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import njit
 from numba.extending import intrinsic
 
-__all__ = ["bitcast", "inlined", "lean", "loop"]
+__all__ = ["FALSE", "ONE", "TRUE", "ZERO", "bitcast", "inlined", "lean", "loop"]
+
+ZERO, ONE = np.int64(0), np.int64(1)
+FALSE, TRUE = np.bool_(False), np.bool_(True)
+"""For calls within compiled code: a literal, or a tuple of one, compiles the callee once more."""
 
 _instruction: Any = intrinsic
 _A_MOMENT = 0.01

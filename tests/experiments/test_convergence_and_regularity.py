@@ -85,7 +85,12 @@ LINES = ("young-one", "young-wide", "young-corrected", "weak-linear")
 def lines() -> xr.Dataset:
     """Compute the new lines, at a size between nothing and smoke; the old ones cost nothing."""
     config = replace(
-        convergence.SCALES["smoke"], n_paths=64, young_paths=128, weak_paths=4000, width=4
+        convergence.SCALES["smoke"],
+        n_paths=64,
+        ode_paths=64,
+        young_paths=128,
+        weak_paths=4000,
+        width=4,
     )
     return computed(convergence, config, line=tuple(convergence.LINES))
 

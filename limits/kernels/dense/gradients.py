@@ -15,7 +15,7 @@ from limits.kernels.dense.steps import (
     read_matrices,
     rescale,
 )
-from limits.kernels.jit import loop
+from limits.kernels.jit import FALSE, loop
 from limits.kernels.pointwise.cpu import activate, differentiate
 
 __all__ = ["pull_paths", "push_paths"]
@@ -124,7 +124,7 @@ def _push(
                 pushed[i] *= q[n, i]
             activate(field, h[n], field.size, form.activation)
         multiply(product, pushed, outer)
-        add_product(q[n], product, factor[n], False)
+        add_product(q[n], product, factor[n], FALSE)
         multiply(product, field, outer)
         add_product(h[n], product, factor[n], form.reflects)
         if form.reflects:

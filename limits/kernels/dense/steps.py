@@ -11,7 +11,7 @@ import numpy as np
 
 from limits.kernels.cpu import fill_flat
 from limits.kernels.dense.products import add_to, multiply
-from limits.kernels.jit import loop
+from limits.kernels.jit import ONE, ZERO, loop
 
 __all__ = [
     "WINDOW",
@@ -77,8 +77,8 @@ def draw_layers(
     window: Any, count: Any, layer: Any, path: Any, key: Any, drawing: Any, size: Any
 ) -> None:
     """Draw consecutive layers of a path, of `size` numbers each, into flat memory."""
-    at = (layer, drawing.first_path + path, 0)
-    fill_flat(window, (count, 1, size), (size, size), at, key, drawing.kind, drawing.scale)
+    at = (layer, drawing.first_path + path, ZERO)
+    fill_flat(window, (count, ONE, size), (size, size), at, key, drawing.kind, drawing.scale)
 
 
 @loop

@@ -15,7 +15,7 @@ from limits.kernels.isotropic.lanes import (
     step_sizes,
     store_lanes,
 )
-from limits.kernels.jit import loop
+from limits.kernels.jit import FALSE, ONE, TRUE, ZERO, loop
 
 __all__ = ["coupled_one_input"]
 
@@ -103,10 +103,10 @@ def coupled_one_input(
                 np.zeros((4, lanes), deep.dtype),
             ),
         )
-        _exchange(states, deep, shallow, first, lanes, True)
+        _exchange(states, deep, shallow, first, lanes, TRUE)
         for quad in range((1 + paired) * quads):
-            place, which = (quad % quads, 0), quad // quads
-            _advance(states, values, planes, sizes, place, which, law, code, reflected, False)
+            place, which = (quad % quads, ZERO), quad // quads
+            _advance(states, values, planes, sizes, place, which, law, code, reflected, FALSE)
         together, at, count = max(1, TILE // lanes), 0, 0
         for position in range(depth * quads):
             layer, quad = position // quads, position % quads
@@ -116,11 +116,11 @@ def coupled_one_input(
                     planes, words, counters, quad, layer, path + first, count, quads, lanes, key
                 )
             place = (quad, at * lanes)
-            _advance(states, values, planes, sizes, place, 0, law, code, reflected, True)
+            _advance(states, values, planes, sizes, place, ZERO, law, code, reflected, TRUE)
             if paired:
                 _add_up(sums, planes, quad * lanes, at * lanes, lanes, layer % 2 == 0)
             if paired and layer % 2:
                 place = (quad, quad * lanes)
-                _advance(states, values, sums, sizes, place, 1, coarse_law, code, reflected, True)
+                _advance(states, values, sums, sizes, place, ONE, coarse_law, code, reflected, TRUE)
             at += 1
-        _exchange(states, deep, shallow, first, lanes, False)
+        _exchange(states, deep, shallow, first, lanes, FALSE)

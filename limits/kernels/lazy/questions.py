@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from limits.kernels.cpu import fill_flat
-from limits.kernels.jit import inlined, lean, loop
+from limits.kernels.jit import ONE, ZERO, inlined, lean, loop
 from limits.kernels.lazy.vectors import (
     add_multiple,
     borrowed,
@@ -125,22 +125,22 @@ def _split(u: Any, at: Any, rows: Any, start: Any, count: Any, work: Any, sizes:
     width, stride, rank, enough = sizes
     parts, zero = 2 * width, u.dtype.type(0)
     size = _norm(u, at, width)
-    put_multiple(work, 0, u.dtype.type(1), u, at, width)
+    put_multiple(work, ZERO, u.dtype.type(1), u, at, width)
     left = size
     if count > 0:
         _project(rows, start, stride, count, work, width, parts)
-        left = _norm(work, 0, width)
+        left = _norm(work, ZERO, width)
         if size * rank < left < size * enough:
             _project(rows, start, stride, count, work, width, parts + count)
-            left = _norm(work, 0, width)
+            left = _norm(work, ZERO, width)
             for k in range(count):
                 work[parts + k] += work[parts + count + k]
     if not math.isfinite(left):
-        put_multiple(work, 0, zero, work, 0, width)
+        put_multiple(work, ZERO, zero, work, ZERO, width)
         return left
     if left <= size * rank:
         return zero
-    put_quotient(work, 0, left, work, 0, width)
+    put_quotient(work, ZERO, left, work, ZERO, width)
     return left
 
 
@@ -161,8 +161,8 @@ def _draw(
         count += 1
     first = layer if step > 0 else layer - count + 1
     fill_flat(
-        window[slot * room : (slot + 1) * room], (count, 1, padded), (padded, padded),
-        (first, row, number * padded), key, 0, np.float32(1),
+        window[slot * room : (slot + 1) * room], (count, ONE, padded), (padded, padded),
+        (first, row, number * padded), key, ZERO, np.float32(1),
     )  # fmt: skip
     held[slot, 0], held[slot, 1], held[slot, 2] = first, count, number
 
@@ -202,7 +202,7 @@ def _answer(
     _condition(other, start, stride, count, work, width)
     add_multiple(out, to, share, work, width, width)
     if math.isfinite(share):
-        put_multiple(own, mine, out.dtype.type(1), work, 0, 2 * width)
+        put_multiple(own, mine, out.dtype.type(1), work, ZERO, 2 * width)
 
 
 @inlined

@@ -3,7 +3,7 @@
 from typing import Any
 
 from limits.kernels.dense.steps import add_product, begin, carry, keep_state, rescale
-from limits.kernels.jit import lean
+from limits.kernels.jit import FALSE, ZERO, lean
 from limits.kernels.lazy.questions import BACK, FORTH, LEFT, NONE, RIGHT, ask_all, leave, lent
 from limits.kernels.pointwise.cpu import activate, differentiate
 
@@ -81,7 +81,7 @@ def walk_forth(
             leave(outside, path, start, stop, inputs, table)
             for n in range(inputs):
                 add_product(h[0, n], room[1, n], steps.factor[0, n], form.reflects)
-            keep_state(values, exponents, h[0], powers[0], 0, k + 1, path, steps)
+            keep_state(values, exponents, h[0], powers[0], ZERO, k + 1, path, steps)
 
 
 @lean
@@ -153,7 +153,7 @@ def walk_back(
                 flat, cotangent, past, at, path, (start, stop), outside, inside, form, scale, table
             )
             for n in range(inputs):
-                add_product(p[n], room[2, n], steps.factor[0, n], False)
+                add_product(p[n], room[2, n], steps.factor[0, n], FALSE)
             if (depth - k) % steps.period[0] == 0:
                 rescale(p, powers, steps.reach)
             if k % steps.stride[0] == 0:
@@ -203,7 +203,7 @@ def walk_with_tangents(
                 for i in range(size):
                     pushed[i] *= scale
             else:
-                _copy(field, both, 0)
+                _copy(field, both, ZERO)
                 _copy(pushed, both, size)
             differentiate(slope, field, size, form.activation)
             activate(field, field, size, form.activation)
@@ -219,7 +219,7 @@ def walk_with_tangents(
             )  # fmt: skip
             leave(outside, path, start, stop, 2 * inputs, table)
             for n in range(inputs):
-                add_product(h[1, n], room[2, n], steps.factor[0, n], False)
+                add_product(h[1, n], room[2, n], steps.factor[0, n], FALSE)
                 add_product(h[0, n], room[3, n], steps.factor[0, n], form.reflects)
             if form.reflects:
                 _stop(h[1], h[0])
