@@ -242,12 +242,15 @@ def _lines(ax: Axes, dataset: xr.Dataset) -> None:
         ax.plot(sizes, np.exp(random) * sizes**-0.5, marker, color=colour, markerfacecolor="none")
         ax.plot(sizes, border[-1] * sizes[-1] / sizes, **{**DASHED, "color": colour})
     last = np.exp(random[-1]) * sizes[-1] ** -0.5 * (sizes[-1] / sizes) ** 0.5
-    ax.plot(sizes, last, **DASHED)
+    ax.plot(sizes, last, label=r"random, $(LM)^{-1/2}$", **DASHED)
+    ax.plot([], [], **{**DASHED, "color": COLOURS[0]}, label=r"complete, $\sqrt{D}/(LM)$")
     log_log(ax)
+    ax.set_ylim(top=1.0)
+    ax.legend(loc="upper right")
     ax.set(
         xlabel="size $LM$",
         ylabel="residual scale $r$",
-        title=r"open: random, $-1/2$; complete, $-1$",
+        title="where they equal 1",
     )
 
 

@@ -90,11 +90,16 @@ def _section(entry: FigureEntry) -> str:
         for each in verdicts
     ]
     table = _table(("claim", "asked", "measured", "verdict"), rows)
-    changed = [
-        f"* Asked otherwise before: {each.claim.partition(':')[0]}. {each.changed}\n"
+    before = {
+        each.changed: [other.claim for other in verdicts if other.changed == each.changed]
         for each in verdicts
         if each.changed
+    }
+    changed = [
+        f"* Asked otherwise before: {'; '.join(map(_escaped, claims))}. {text}"
+        for text, claims in before.items()
     ]
+    changed += [""] if changed else []
     picture = f"![{entry.claim}]({entry.stem}.png)"
     return "\n".join([f"## {entry.stem}\n\n{entry.claim}\n\n{picture}\n\n{table}", *changed])
 

@@ -1,6 +1,7 @@
 """The page that lists the figures: what it says, and that the committed one is up to date."""
 
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,29 @@ def test_the_committed_page_names_every_committed_figure():
     assert pictures == numbers
     assert [stem for stem in pictures if f"## {stem}\n" not in page] == []
     assert page.count("\n## ") == len(pictures)
+
+
+def test_the_page_of_claims_calls_good_what_no_verdict_contradicts():
+    page = (FIGURES.parent / "docs" / "claims.md").read_text(encoding="utf-8")
+    listed = (FIGURES / "README.md").read_text(encoding="utf-8")
+    stems = {stem.replace(".", ""): stem for stem in re.findall(r"^## (.+)$", listed, re.M)}
+    rows = [row for row in page.splitlines() if re.match(r"\| [MZC]\d ", row)]
+    assert [row[2:4] for row in rows] == [
+        f"{paper}{k}" for paper, last in (("M", 5), ("Z", 6), ("C", 8)) for k in range(1, last + 1)
+    ]
+    for row in rows:
+        named = re.findall(r"README\.md#([\w-]+)", row)
+        assert named, f"no figure in: {row}"
+        state = row.split("|")[3].strip()
+        assert state.startswith(("good", "open")), row
+        words = [
+            re.search(rf"^\| \[{re.escape(stems[each])}\].*\| (\w[\w ]*), \d", listed, re.M)
+            for each in named
+        ]
+        if state.startswith("good"):
+            assert all(word is not None and word[1] != "FAIL" for word in words), row
+            undecided = any(word is not None and word[1] == "not decided" for word in words)
+            assert not undecided or "not decided" in state or "open" in state, row
 
 
 def test_committed_files_are_small():
@@ -73,7 +97,7 @@ def test_what_fails_stands_first_and_says_what_was_asked_before():
         "bad", "open", "good"
     ]  # fmt: skip
     assert "| 1.0 | 0123456 |" in page
-    assert f"* Asked otherwise before: a. {changed}" in page
+    assert f"* Asked otherwise before: a: b. {changed}\n" in page
     assert page.count("Asked otherwise") == 1
 
 
