@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from limits._typing import State
-from limits.checks import check_choice, check_power, check_real, is_number
+from limits.checks import check_choice, check_finite, check_power, check_real, is_number
 from limits.company import beside_copies
 from limits.estimates import Estimate
 from limits.exceptions import CouplingError, LimitsError, NonFiniteStateError, ShapeError
@@ -20,6 +20,7 @@ __all__ = [
     "alone",
     "check_errors",
     "check_functional",
+    "check_functional_is_finite",
     "functional_values",
     "path_errors",
     "path_errors_of_part",
@@ -144,7 +145,8 @@ def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) 
     """
     _check_weak(a, b, functional)
     if not isinstance(b, Trajectory) or _paired(a, b):
-        values = weak_differences(a, b, functional=functional).detach()
+        second = _apply(functional, b) if isinstance(b, Trajectory) else b
+        values = (_apply(functional, a) - second).detach()
         return Estimate(abs(float(values.mean())), _standard_error(values), len(values))
     first, second = (_apply(functional, each).detach() for each in (a, b))
     spread = (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
@@ -152,13 +154,18 @@ def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) 
 
 
 def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functional) -> Tensor:
-    """Return phi(a) - phi(b) of every path, inputs averaged, shape ``(path,)``."""
-    first = _apply(functional, a)
-    return first - (_apply(functional, b) if isinstance(b, Trajectory) else b)
+    """Return phi(a) - phi(b) of every path, inputs averaged, shape ``(path,)``.
+
+    Of some paths of a study: whether they are finite is asked of all together.
+    """
+    first = functional_values(functional, a.terminal, finite=False)
+    if not isinstance(b, Trajectory):
+        return first - b
+    return first - functional_values(functional, b.terminal, finite=False)
 
 
 @keeps_dtypes
-def functional_values(functional: Functional, states: State) -> Tensor:
+def functional_values(functional: Functional, states: State, *, finite: bool = True) -> Tensor:
     """Return phi of every path, inputs averaged, shape ``(path,)`` in float64.
 
     Raises
@@ -166,7 +173,7 @@ def functional_values(functional: Functional, states: State) -> Tensor:
     ShapeError
         If `functional` does not return ``(path, input)``.
     NonFiniteStateError
-        If a value is NaN or infinite.
+        If a value is NaN or infinite, and all have to be `finite`.
     """
     # A functional may act in place, and states may be views of what is kept.
     values = functional(states.clone())
@@ -178,13 +185,14 @@ def functional_values(functional: Functional, states: State) -> Tensor:
             f"{found}. Reduce the last axis only, for example lambda h: h.norm(dim=-1)."
         )
     check_real(values, "functional")
-    # How many are not depends on how many paths a study takes at once.
-    if not bool(torch.isfinite(values).all()):
-        raise NonFiniteStateError(
-            "functional is NaN or infinite on some states. Use a functional that is finite on "
-            "these states."
-        )
+    if finite:
+        check_functional_is_finite(values)
     return values.double().mean(dim=1)
+
+
+def check_functional_is_finite(values: Tensor) -> None:
+    """Raise if a value of a functional, or a difference of two, is no number."""
+    check_finite(values, "functional", "Use a functional that is finite on these states.")
 
 
 def alone(functional: Functional) -> Functional:

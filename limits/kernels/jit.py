@@ -90,7 +90,9 @@ def _heard(compiled: Any) -> Any:
     Compilers let go of objects all the time, and Python drops an exception that comes while one
     is finalised.
     """
-    compile_for = compiled._compile_for_args
+    compile_for = getattr(compiled, "_compile_for_args", None)
+    if compile_for is None:
+        return compiled
 
     def heard(*args: Any, **kwargs: Any) -> Any:
         with _interrupts_said_again():

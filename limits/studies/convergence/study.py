@@ -15,6 +15,7 @@ from limits.errors.metrics import (
     Functional,
     alone,
     check_errors,
+    check_functional_is_finite,
     path_errors_of_part,
     weak_differences,
 )
@@ -165,6 +166,8 @@ def convergence_study(
     errors = torch.cat(parts, dim=1)
     if plan.functional is None:
         check_errors(errors)
+    else:
+        check_functional_is_finite(errors)
     return _assemble(plan, errors.numpy(), sample, states)
 
 
