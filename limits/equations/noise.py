@@ -19,7 +19,7 @@ from limits.checks import (
     is_count,
 )
 from limits.exceptions import DepthMismatchError
-from limits.parallel import ranges_of, shares
+from limits.parallel import check_wanted, ranges_of, shares
 from limits.paths.sources import IndependentSource
 from limits.randomness import Stream
 from limits.scalars import plain_numbers
@@ -146,6 +146,7 @@ class NoiseSample:
             if single:  # one pass over the slab instead of one copy a step
                 slab.mul_(source.scale)
             for layer in slab.unbind(1):
+                check_wanted()
                 fine = layer if single else layer.to(self.dtype) * source.scale
                 total, count = fine if total is None else total + fine, count + 1
                 if count == ratio:

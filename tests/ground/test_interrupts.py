@@ -115,11 +115,15 @@ def test_every_reading_of_a_draw_ends_with_its_call():
     drawn = smooth.sample(depth=8, n_paths=16, seed=0)
     net = limits.ResNet("tanh")
     limit = limits.depth_limit(net, smooth)
+    # Of a law that no kernel knows.
+    law = limits.depth_limit(limits.ResNet("gelu", block="res-2"), path, form="law")
+    noise = law.sample(depth=8, n_paths=16, seed=0)
     calls = (
         lambda: net(h0, dense),
         lambda: net(h0, lazy),
         lambda: dense.increments,
         lambda: limits.TorchDiffEq("rk4").solve(limit, h0, drawn),
+        lambda: limits.EulerMaruyama().solve(law, h0, noise),
     )
     for call in calls:
         asked, ended = threading.Event(), []
