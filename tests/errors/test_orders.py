@@ -11,6 +11,7 @@ from scipy.stats import kurtosis, norm
 from scipy.stats import t as student
 
 import limits
+from limits.errors.orders import _student
 
 DEPTHS = (8, 16, 32, 64, 128)
 
@@ -147,6 +148,11 @@ def test_intervals_of_studies_cover() -> None:
     errors = study.path_errors.reshape(len(DEPTHS), 400, 64)
     fits = [limits.fit_order(errors[:, k], depths=DEPTHS, seed=0) for k in range(400)]
     assert covered(fits, study.order.value) >= 0.92
+
+
+@pytest.mark.parametrize("freedom", [4.0, 5.5, 9.0, 40.0, 1e6])
+def test_the_point_of_students_law_is_close(freedom: float) -> None:
+    assert _student(freedom) == pytest.approx(student.ppf(0.975, freedom), rel=4e-4)
 
 
 def test_an_order_that_a_few_paths_decide_has_no_interval() -> None:
