@@ -226,9 +226,9 @@ STUDIES = (
     ),
     Bug(
         "the shallow half of a pair takes the deep one's step",
-        "self.equation.step(shallow, total, 1 / coarse, out=shallow)",
-        "self.equation.step(shallow, total, 1 / depth, out=shallow)",
-        "tests/studies/test_allocation_and_couplings.py -k euler_schemes",
+        "sizes, place, ONE, coarse_law, code, reflected, TRUE)",
+        "sizes, place, ONE, law, code, reflected, TRUE)",
+        "tests/ground/test_isotropic_kernels.py -k pairs",
     ),
     Bug(
         "levels share their seed",
