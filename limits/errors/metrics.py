@@ -145,23 +145,24 @@ def weak_error(a: Trajectory, b: Trajectory | float, *, functional: Functional) 
     """
     _check_weak(a, b, functional)
     if not isinstance(b, Trajectory) or _paired(a, b):
-        second = _apply(functional, b) if isinstance(b, Trajectory) else b
-        values = (_apply(functional, a) - second).detach()
+        values = weak_differences(a, b, functional=functional).detach()
         return Estimate(abs(float(values.mean())), _standard_error(values), len(values))
     first, second = (_apply(functional, each).detach() for each in (a, b))
     spread = (_standard_error(first) ** 2 + _standard_error(second) ** 2) ** 0.5
     return Estimate(abs(float(first.mean() - second.mean())), spread, min(len(first), len(second)))
 
 
-def weak_differences(a: Trajectory, b: Trajectory | float, *, functional: Functional) -> Tensor:
+def weak_differences(
+    a: Trajectory, b: Trajectory | float, *, functional: Functional, finite: bool = True
+) -> Tensor:
     """Return phi(a) - phi(b) of every path, inputs averaged, shape ``(path,)``.
 
-    Of some paths of a study: whether they are finite is asked of all together.
+    A study asks of all its paths together whether they are finite, not of every part.
     """
-    first = functional_values(functional, a.terminal, finite=False)
+    first = functional_values(functional, a.terminal, finite=finite)
     if not isinstance(b, Trajectory):
         return first - b
-    return first - functional_values(functional, b.terminal, finite=False)
+    return first - functional_values(functional, b.terminal, finite=finite)
 
 
 @keeps_dtypes

@@ -157,7 +157,7 @@ def _widening(influences: Array) -> float:
     moved = influences - influences.mean()
     variance = float((moved**2).mean())
     # Rounding alone: all paths have the same order.
-    if variance <= 1e-20 * float((influences**2).mean()) or variance < 1e-28:
+    if variance < 1e-28:
         return 1.0
     kurtosis = float((moved**4).mean()) / variance**2
     freedom = 2 * moved.size / max(kurtosis - 1, 1e-9)

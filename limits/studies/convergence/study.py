@@ -228,7 +228,8 @@ def _reference(
 
 def _distance(plan: Plan, network: Trajectory, reference: Trajectory | float) -> Tensor:
     if plan.functional is not None:
-        return weak_differences(network, reference, functional=alone(plan.functional))
+        one = alone(plan.functional)
+        return weak_differences(network, reference, functional=one, finite=False)
     if not isinstance(reference, Trajectory):
         raise LimitsError("a path-by-path error needs a trajectory as its reference.")
     time = "uniform" if plan.error == "uniform" else "terminal"
