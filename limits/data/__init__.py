@@ -7,4 +7,5 @@ from limits.data.idx_files import read_idx as read_idx
 from limits.data.labelled import LabelledData as LabelledData
 from limits.data.preparation import standardised as standardised
 from limits.data.preparation import unit_rows as unit_rows
+from limits.data.preparation import validation_split as validation_split
 from limits.data.vision import from_torchvision as from_torchvision

@@ -5,10 +5,10 @@ from dataclasses import replace
 import torch
 
 from limits.data.labelled import LabelledData
-from limits.exceptions import ShapeError
+from limits.exceptions import LimitsError, ShapeError
 from limits.scalars import plain_numbers
 
-__all__ = ["standardised", "unit_rows"]
+__all__ = ["standardised", "unit_rows", "validation_split"]
 
 
 def unit_rows(data: LabelledData) -> LabelledData:
@@ -66,3 +66,46 @@ def standardised(data: LabelledData, *, channels: int) -> LabelledData:
         train_inputs=prepared(data.train_inputs),
         test_inputs=prepared(data.test_inputs),
     )
+
+
+@plain_numbers
+def validation_split(data: LabelledData, *, share: float = 0.2) -> LabelledData:
+    """Return the training part split once more: what is chosen by it has seen no test input.
+
+    Every class gives the same share of its inputs, spread evenly over their order, so that the
+    split needs no seed.
+
+    Parameters
+    ----------
+    data : LabelledData
+        Only its training part is read.
+    share : float
+        Share of the training part that becomes the test part of the result, in (0, 1).
+
+    Raises
+    ------
+    LimitsError
+        If `share` leaves a part empty. Use for example 0.2.
+
+    Examples
+    --------
+    >>> from limits.data import digits
+    >>> validation_split(digits())
+    LabelledData('digits': 1151 training and 287 test inputs, 64 features, 10 classes)
+    """
+    held = torch.zeros(len(data.train_classes), dtype=torch.bool, device="cpu")
+    if 0 < share < 1:
+        for each in range(data.n_classes):
+            rows = torch.nonzero(data.train_classes == each).flatten()
+            marks = torch.floor(torch.arange(len(rows) + 1, device="cpu") * share + 0.5)
+            held[rows[marks.diff() > 0]] = True
+    if not 0 < int(held.sum()) < len(held):
+        raise LimitsError(
+            f"share={share!r} leaves {int(held.sum())} of {len(held)} training inputs to choose "
+            "by. Use a share between 0 and 1 that leaves some in both parts, for example 0.2."
+        )
+    inputs, classes = data.train_inputs, data.train_classes
+    return replace(
+        data, train_inputs=inputs[~held], train_classes=classes[~held],
+        test_inputs=inputs[held], test_classes=classes[held],
+    )  # fmt: skip

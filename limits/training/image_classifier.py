@@ -92,11 +92,15 @@ class TrainedClassifier:
         NaN from the epoch of a divergence on.
     diverged_at : int or None
         Step (from 0) whose loss was not finite.
+    test_losses : Tensor
+        Mean cross-entropy of the test inputs after every epoch in nats, shape ``(epoch,)``,
+        float64; NaN from the epoch of a divergence on.
     """
 
     losses: Tensor
     errors: Tensor
     diverged_at: int | None
+    test_losses: Tensor
 
 
 @plain_numbers
@@ -168,7 +172,7 @@ def train_classifier(
     batches = math.ceil(len(inputs) / recipe.batch)
     ticker = Ticker(recipe.epochs * batches, "training", progress)
     losses = torch.full((recipe.epochs, batches), float("nan"), dtype=torch.float64, device="cpu")
-    errors = torch.full((recipe.epochs,), float("nan"), dtype=torch.float64, device="cpu")
+    tested = torch.full((2, recipe.epochs), float("nan"), dtype=torch.float64, device="cpu")
     for epoch in range(recipe.epochs):
         for group in optimiser.param_groups:
             group["lr"] = recipe.rate(epoch)
@@ -182,10 +186,11 @@ def train_classifier(
             loss = _step(model, optimiser, seen.to(place), classes[rows].to(place))
             ticker()
             if not math.isfinite(loss):
-                return TrainedClassifier(losses.mean(dim=1), errors, epoch * batches + number)
+                step = epoch * batches + number
+                return TrainedClassifier(losses.mean(dim=1), tested[0], step, tested[1])
             losses[epoch, number] = loss
-        errors[epoch] = _test_error(model, data)
-    return TrainedClassifier(losses.mean(dim=1), errors, None)
+        tested[:, epoch] = _tested(model, data)
+    return TrainedClassifier(losses.mean(dim=1), tested[0], None, tested[1])
 
 
 class Augmentation:
@@ -231,10 +236,14 @@ def _step(
 
 
 @torch.no_grad()
-def _test_error(model: torch.nn.Module, data: LabelledData) -> float:
+def _tested(model: torch.nn.Module, data: LabelledData) -> Tensor:
+    """Return the share of test inputs classified wrongly, and their mean cross-entropy."""
     model.eval()
-    place, wrong = next(model.parameters()).device, 0
-    parts = data.test_inputs.split(_TEST_BATCH), data.test_classes.split(_TEST_BATCH)
+    place = next(model.parameters()).device
+    totals = torch.zeros(2, dtype=torch.float64, device="cpu")
+    parts = data.test_inputs.split(_TEST_BATCH), data.test_classes.long().split(_TEST_BATCH)
     for inputs, classes in zip(*parts, strict=True):
-        wrong += int((model(inputs.to(place)).argmax(dim=1).cpu() != classes).sum())
-    return wrong / len(data.test_classes)
+        outputs = model(inputs.to(place)).double().cpu()
+        totals[0] += (outputs.argmax(dim=1) != classes).sum()
+        totals[1] += torch.nn.functional.cross_entropy(outputs, classes, reduction="sum")
+    return totals / len(data.test_classes)

@@ -155,8 +155,11 @@ def test_training_is_that_of_torch():
             optimiser.step()
         schedule.step()
     assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
-    wrong = (theirs(data.test_inputs).argmax(1) != data.test_classes).double().mean()
+    outputs = theirs(data.test_inputs)
+    wrong = (outputs.argmax(1) != data.test_classes).double().mean()
     assert float(trained.errors[-1]) == pytest.approx(float(wrong))
+    missed = torch.nn.functional.cross_entropy(outputs, data.test_classes)
+    assert float(trained.test_losses[-1]) == pytest.approx(float(missed), rel=1e-5)
     assert trained.diverged_at is None
 
 
@@ -168,6 +171,7 @@ def test_a_divergence_is_recorded():
     assert trained.diverged_at is not None
     assert trained.diverged_at < 12
     assert torch.isnan(trained.errors).all()
+    assert torch.isnan(trained.test_losses).all()
 
 
 def test_a_crop_shifts_within_a_frame_of_zeros_and_a_flip_mirrors():

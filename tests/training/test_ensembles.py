@@ -86,8 +86,11 @@ def test_an_ensemble_has_the_losses_of_its_configurations_one_by_one(
         gap = (trained.losses[i].double() - torch.tensor(losses, dtype=torch.float64)).abs()
         assert float(gap.max()) < tolerance, i
         assert torch.allclose(trained.weights[i], module.weights, rtol=0, atol=100 * tolerance)
-        right = module(data.test_inputs.to(dtype)).argmax(dim=1) == data.test_classes
+        logits = module(data.test_inputs.to(dtype))
+        right = logits.argmax(dim=1) == data.test_classes
         assert float(trained.accuracy[i]) == pytest.approx(float(right.double().mean()))
+        missed = torch.nn.functional.cross_entropy(logits.double(), data.test_classes)
+        assert float(trained.test_loss[i]) == pytest.approx(float(missed), abs=100 * tolerance)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +146,7 @@ def test_diverged_configurations_are_recorded_and_disturb_nobody():
     assert not float(mixed.losses[2, 1]) <= 1e6
     assert torch.isnan(mixed.losses[2, 2:]).all()
     assert torch.isnan(mixed.accuracy[[0, 2]]).all()
+    assert torch.isnan(mixed.test_loss[[0, 2]]).all()
     initial = limits.ResNetModule(wild[0].path, depth=60, seed=0).weights
     assert torch.allclose(mixed.weights[0], initial, rtol=1e-5, atol=1e-6)
     with pytest.raises(limits.NonFiniteStateError, match="smaller learning rate"):

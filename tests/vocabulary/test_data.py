@@ -204,3 +204,14 @@ def test_test_images_are_prepared_with_statistics_of_the_training_part():
     plain, moved = shifted(lambda data: limits.data.standardised(data, channels=1))
     step = 3 / limits.data.digits().train_inputs.std()
     assert torch.allclose(moved.test_inputs - plain.test_inputs, step, atol=1e-4)
+
+
+def test_a_validation_part_is_taken_from_the_training_part_only():
+    data = limits.data.digits()
+    split = limits.data.validation_split(data, share=0.25)
+    rows = torch.cat([split.train_inputs, split.test_inputs])
+    assert torch.equal(rows.sort(dim=0).values, data.train_inputs.sort(dim=0).values)
+    shares = split.test_classes.bincount() / data.train_classes.bincount()
+    assert float((shares - 0.25).abs().max()) < 1 / 138
+    with pytest.raises(limits.LimitsError, match=r"for example 0\.2"):
+        limits.data.validation_split(data, share=1.0)

@@ -147,6 +147,7 @@ def train_ensemble(
         torch.cat([each.accuracy for each in parts]),
         weights,
         depth,
+        torch.cat([each.test_loss for each in parts]),
     )
 
 

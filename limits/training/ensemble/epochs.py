@@ -57,6 +57,7 @@ class Trainer:
         )
         self.losses = torch.full((count, plan.steps), float("nan"), dtype=plan.dtype, device="cpu")
         self.accuracy = torch.full((count,), float("nan"), dtype=torch.float64, device="cpu")
+        self.test_loss = self.accuracy.clone()
         self.diverged_at: list[int | None] = [None] * count
         kept = count if plan.keep_weights else 0
         self.weights = torch.empty(kept, plan.depth, width, width, dtype=plan.dtype, device="cpu")
@@ -105,6 +106,7 @@ class Trainer:
 
     def _test(self, step: int) -> None:
         right = torch.zeros(len(self.alive), dtype=torch.float32, device="cpu")
+        missed = torch.zeros(len(self.alive), dtype=torch.float64, device="cpu")
         finite = torch.ones(len(self.alive), dtype=torch.bool, device="cpu")
         data = self.plan.data
         parts = data.test_inputs.to(self.plan.dtype).split(_TEST_BATCH)
@@ -112,9 +114,14 @@ class Trainer:
             logits = self.net.logits(inputs.unsqueeze(0))
             finite &= torch.isfinite(logits).all(dim=-1).all(dim=-1)
             right += (logits.argmax(dim=-1) == classes).sum(dim=-1)
+            shares = torch.log_softmax(logits.double(), dim=-1)
+            rows = classes.long().view(1, -1, 1).expand(len(logits), -1, 1)
+            missed -= shares.gather(-1, rows).sum(dim=(1, 2))
         self.accuracy[self.alive] = right.double() / len(data.test_classes)
+        self.test_loss[self.alive] = missed / len(data.test_classes)
         if not bool(finite.all()):
             self.accuracy[self.alive[~finite]] = float("nan")
+            self.test_loss[self.alive[~finite]] = float("nan")
             self._leave(~finite, step)
 
 

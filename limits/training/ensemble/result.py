@@ -67,6 +67,9 @@ class TrainedEnsemble:
         ``(configuration, layer, width, width)``, if they were to be kept.
     depth : int
         Number of layers.
+    test_loss : Tensor
+        Mean cross-entropy of the test inputs in nats, shape ``(configuration,)``, float64; NaN
+        where diverged.
     """
 
     configurations: tuple[Configuration, ...]
@@ -75,6 +78,7 @@ class TrainedEnsemble:
     accuracy: Tensor
     weights: Tensor | None
     depth: int
+    test_loss: Tensor
 
     @property
     def diverged(self) -> np.ndarray:
@@ -118,6 +122,7 @@ class TrainedEnsemble:
             {
                 "loss": (("configuration", "step"), self.losses.numpy()),
                 "accuracy": ("configuration", self.accuracy.numpy()),
+                "test_loss": ("configuration", self.test_loss.numpy()),
                 "diverged_at": ("configuration", np.array(steps)),
                 "beta": ("configuration", [each.exponent for each in chosen]),
                 "learning_rate": ("configuration", [each.learning_rate for each in chosen]),
