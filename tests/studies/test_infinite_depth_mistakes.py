@@ -39,6 +39,12 @@ CASES: dict[str, tuple[Callable[[], object], type, str]] = {
         lambda: ask(tolerance=math.nan), limits.LimitsError, r"positive finite number, found nan"
     ),
     "tolerance as text": (lambda: ask(tolerance="1e-3"), limits.LimitsError, r"found '1e-3'"),
+    "confidence of everything": (
+        lambda: ask(confidence=1.0), limits.LimitsError, r"for example confidence=0\.95"
+    ),
+    "confidence as text": (
+        lambda: ask(confidence="95 %"), limits.LimitsError, r"between 0 and 1, found '95 %'"
+    ),
     "tolerance beyond the budget": (
         lambda: ask(tolerance=1e-9), limits.LimitsError,
         r"tolerance=1e-09 needs at least \d\S+ layer evaluations.*a larger tolerance, or budget=",

@@ -155,7 +155,7 @@ def test_training_is_that_of_torch():
             optimiser.step()
         schedule.step()
     assert torch.allclose(ours.weight, theirs.weight, atol=1e-6)
-    outputs = theirs(data.test_inputs)
+    outputs = theirs(data.test_inputs).detach()
     wrong = (outputs.argmax(1) != data.test_classes).double().mean()
     assert float(trained.errors[-1]) == pytest.approx(float(wrong))
     missed = torch.nn.functional.cross_entropy(outputs, data.test_classes)

@@ -86,7 +86,7 @@ def test_an_ensemble_has_the_losses_of_its_configurations_one_by_one(
         gap = (trained.losses[i].double() - torch.tensor(losses, dtype=torch.float64)).abs()
         assert float(gap.max()) < tolerance, i
         assert torch.allclose(trained.weights[i], module.weights, rtol=0, atol=100 * tolerance)
-        logits = module(data.test_inputs.to(dtype))
+        logits = module(data.test_inputs.to(dtype)).detach()
         right = logits.argmax(dim=1) == data.test_classes
         assert float(trained.accuracy[i]) == pytest.approx(float(right.double().mean()))
         missed = torch.nn.functional.cross_entropy(logits.double(), data.test_classes)

@@ -12,11 +12,12 @@ from limits.checks import (
     check_count,
     check_positive,
     check_progress,
+    is_number,
 )
 from limits.equations import DepthLimit, depth_limit
 from limits.equations.isotropic import Isotropic, isotropic_of
 from limits.errors.metrics import Functional, check_functional, functional_values
-from limits.exceptions import NoLimitError
+from limits.exceptions import LimitsError, NoLimitError
 from limits.networks.blocks import block_label
 from limits.networks.resnet import ResNet
 from limits.networks.states import as_states
@@ -32,7 +33,7 @@ from limits.studies.infinite_depth.couplings import (
 )
 from limits.studies.infinite_depth.levels import Extrapolation
 from limits.studies.infinite_depth.refinement import AdaptiveLevels
-from limits.studies.infinite_depth.result import InfiniteDepthExpectation
+from limits.studies.infinite_depth.result import InfiniteDepthExpectation, two_sided_quantile
 
 __all__ = ["infinite_depth_expectation"]
 
@@ -47,6 +48,7 @@ def infinite_depth_expectation(
     h0: Tensor,
     tolerance: float,
     seed: int,
+    confidence: float | None = None,
     coupling: CouplingName | None = None,
     first_depth: int = 1,
     budget: float = 1e10,
@@ -59,7 +61,10 @@ def infinite_depth_expectation(
     E phi(H_1) = E phi(h_L0) + sum_l E[phi(h_2L) - phi(h_L)], L = 2^l L0, with coupled pairs whose
     variance falls with depth, so that most of the work is done by shallow networks. Where the
     weak error has an expansion in 1/L its first two terms are eliminated. Levels and draws are
-    added until standard error and estimated bias together are at most `tolerance`.
+    added until standard error and estimated bias together are at most `tolerance`: the size of
+    an error, not a bound on it, which a tenth to a quarter of the values miss. With `confidence`
+    the value lies within the tolerance with that probability, at about the square of the quantile
+    in work.
 
     Parameters
     ----------
@@ -72,9 +77,12 @@ def infinite_depth_expectation(
     h0 : Tensor
         Inputs ``(input, width)`` in `dtype`.
     tolerance : float
-        Bound on standard_error + bias, in the units of phi.
+        Bound on standard_error + bias, in the units of phi; with `confidence` on z standard
+        errors + bias, z the two-sided normal quantile.
     seed : int
         Non-negative integer; fixes every number of the result.
+    confidence : float, optional
+        Probability, in (0, 1), with which the value is to lie within the tolerance.
     coupling : {"isotropic", "path"}, optional
         What a deep and a shallow network share: the noise of the isotropic limit in law, or the
         weight path. Left out: isotropic wherever there is such a limit, since it takes one
@@ -124,6 +132,7 @@ def infinite_depth_expectation(
     """
     limit = depth_limit(net, path)
     _check(functional, tolerance, coupling, first_depth, budget, progress)
+    quantile = 1.0 if confidence is None else two_sided_quantile(_probability(confidence))
     limit.check_exists()
     _refuse_without_law(limit)
     # A draw of one path carries the checks of seed, precision, device and inputs.
@@ -135,11 +144,15 @@ def infinite_depth_expectation(
     described = (limit.equation, net_label(net), path.label, seed, path.width, len(states))
     if limit.kind == "identity":
         value = float(functional_values(functional, states.unsqueeze(0)))
-        return InfiniteDepthExpectation(value, 0.0, 0.0, tolerance, (), "exact", *described)
+        return InfiniteDepthExpectation(
+            value, 0.0, 0.0, tolerance, (), "exact", *described, confidence
+        )
     pairs, rule = _couple(limit, functional, states, seed, coupling)
-    search = AdaptiveLevels(pairs, rule, tolerance, first_depth, budget, progress, label)
+    search = AdaptiveLevels(pairs, rule, tolerance, quantile, first_depth, budget, progress, label)
     value, error, bias, levels = search.run()
-    return InfiniteDepthExpectation(value, error, bias, tolerance, levels, pairs.name, *described)
+    return InfiniteDepthExpectation(
+        value, error, bias, tolerance, levels, pairs.name, *described, confidence
+    )
 
 
 def _check(
@@ -157,6 +170,15 @@ def _check(
     if coupling is not None:
         check_choice(coupling, "coupling", CouplingName)
     check_progress(progress)
+
+
+def _probability(confidence: object) -> float:
+    if not is_number(confidence) or not 0 < float(confidence) < 1:
+        raise LimitsError(
+            f"confidence must be a probability between 0 and 1, found {confidence!r}. Use for "
+            "example confidence=0.95, or leave it out to bound standard error + bias."
+        )
+    return float(confidence)
 
 
 def _refuse_without_law(limit: DepthLimit) -> None:

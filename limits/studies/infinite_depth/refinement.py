@@ -32,7 +32,7 @@ _KNOWN, _GROWTH = 16, 4
 
 
 class AdaptiveLevels:
-    """Adds draws and levels until standard error and bias are within the tolerance.
+    """Adds draws and levels until so many standard errors and the bias are within the tolerance.
 
     Parameters
     ----------
@@ -57,12 +57,14 @@ class AdaptiveLevels:
         pairs: PairCoupling,
         rule: Extrapolation,
         tolerance: float,
+        quantile: float,
         first_depth: int,
         budget: float,
         progress: Progress | None,
         label: str,
     ) -> None:
-        self._pairs, self._rule, self._tolerance = pairs, rule, tolerance
+        self._pairs, self._rule = pairs, rule
+        self._tolerance, self._quantile = tolerance, quantile
         self._budget, self._progress, self._label = budget, progress, label
         self._tallies: list[Tally] = []
         self._first_depth = first_depth
@@ -73,15 +75,17 @@ class AdaptiveLevels:
             self._deepen(max(_FEWEST, _PILOT >> number))
         while True:
             error, bias, doubt = self._judge()
-            if error + bias <= self._tolerance:
+            reach = self._quantile * error
+            if reach + bias <= self._tolerance:
                 return self._result(error, bias)
             too_shallow = bias > _LARGEST_BIAS * self._tolerance
             # A bias that noise could explain is looked at again with more draws.
             certain = bias - 2 * doubt > _LARGEST_BIAS * self._tolerance
-            if certain or (too_shallow and error <= (1 - _LARGEST_BIAS) * self._tolerance):
+            if certain or (too_shallow and reach <= (1 - _LARGEST_BIAS) * self._tolerance):
                 self._deepen(max(_FEWEST, self._tallies[-1].count // 2))
             else:
-                self._refine(self._tolerance - min(bias, _LARGEST_BIAS * self._tolerance))
+                left = self._tolerance - min(bias, _LARGEST_BIAS * self._tolerance)
+                self._refine(left / self._quantile)
 
     def _judge(self) -> tuple[float, float, float]:
         """Return the standard error, the estimated bias and the standard error of that."""

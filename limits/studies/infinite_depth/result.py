@@ -2,14 +2,20 @@
 
 import math
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
-__all__ = ["DepthLevel", "InfiniteDepthExpectation"]
+__all__ = ["DepthLevel", "InfiniteDepthExpectation", "two_sided_quantile"]
 
 _TEXTS = ("coupling", "equation", "network", "path")
+
+
+def two_sided_quantile(probability: float) -> float:
+    """Return the z with P(|Z| <= z) = probability of a standard normal Z."""
+    return NormalDist().inv_cdf((1 + probability) / 2)
 
 
 @dataclass(frozen=True)
@@ -54,7 +60,8 @@ class InfiniteDepthExpectation:
     bias : float
         Estimated size of what depth the levels lack, erring upwards.
     tolerance : float
-        What was asked for: standard_error + bias is at most that.
+        What was asked for: standard_error + bias is at most that, or with `confidence` p its
+        normal quantile times standard_error + bias.
     levels : tuple of DepthLevel
         From shallow to deep; none where the answer is exact.
     coupling : {"isotropic", "path", "exact"}
@@ -63,6 +70,8 @@ class InfiniteDepthExpectation:
         The limit, the network and the law of its weights.
     seed, width, n_inputs : int
         As asked.
+    confidence : float or None
+        Probability that was asked for of lying within the tolerance.
     """
 
     value: float
@@ -77,12 +86,18 @@ class InfiniteDepthExpectation:
     seed: int
     width: int
     n_inputs: int
+    confidence: float | None = None
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval, value ± (1.96 standard errors + bias)."""
-        half = 1.96 * self.standard_error + self.bias
+        """Value ± (z standard errors + bias): of probability `confidence`, or 95 %, z = 1.96."""
+        half = self._reach + self.bias
         return self.value - half, self.value + half
+
+    @property
+    def _reach(self) -> float:
+        asked = 0.95 if self.confidence is None else self.confidence
+        return two_sided_quantile(asked) * self.standard_error
 
     @property
     def evaluations(self) -> int:
@@ -103,7 +118,7 @@ class InfiniteDepthExpectation:
         digits = max(2, 1 - math.floor(math.log10(max(self.tolerance, 1e-300))))
         depths = f"L = {self.levels[0].depth}-{self.depth}"
         return (
-            f"{self.value:.{digits}f} ± {1.96 * self.standard_error:.2g}, bias at most "
+            f"{self.value:.{digits}f} ± {self._reach:.2g}, bias at most "
             f"{self.bias:.1g}, {self.coupling} coupling, {depths}, "
             f"{self.evaluations:.2g} layer evaluations"
         )
@@ -112,6 +127,8 @@ class InfiniteDepthExpectation:
         """Return everything as a Dataset with named axes, ready for a netCDF file."""
         attrs: dict[str, str | int | float] = {name: getattr(self, name) for name in _TEXTS}
         attrs.update(width=self.width, n_inputs=self.n_inputs, tolerance=self.tolerance)
+        if self.confidence is not None:
+            attrs["confidence"] = self.confidence
         # netCDF has no integers beyond 64 bits, and a seed may be any integer.
         attrs["seed"] = str(self.seed)
         columns = ("n", "mean", "variance", "weight", "evaluations")
