@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     from limits.trajectory import Trajectory as Trajectory
     from limits.user_models import depth_check as depth_check
     from limits.user_models import scale_residuals as scale_residuals
+    from limits.user_models import scaled_residuals as scaled_residuals
     from limits.user_models import weight_regularity as weight_regularity
 
     __version__: str
@@ -88,7 +89,7 @@ _FACE = {
     "studies": "ConvergenceStudy InfiniteDepthExpectation convergence_study "
     "infinite_depth_expectation",
     "trajectory": "Trajectory",
-    "user_models": "depth_check scale_residuals weight_regularity",
+    "user_models": "depth_check scale_residuals scaled_residuals weight_regularity",
 }
 # Names that moved behind a door of their own; they answer at the old address as well.
 _MOVED = {

@@ -325,8 +325,8 @@ TRAINING = (
 USERS_MODELS = (
     Bug(
         "a block that holds its skip connection is scaled as a branch",
-        "return torch.lerp(args[0], output, self.tau)",
-        "return output * self.tau",
+        "return torch.lerp(args[0], value, self.tau)",
+        "return value * self.tau",
         "tests/user_models/test_branches.py -k almost_nothing",
     ),
     Bug(

@@ -1,7 +1,12 @@
 """Torch models from outside: their residual branches, what depth does to them, their weights."""
 
-from limits.user_models.branches.scaling import ScaledResiduals as ScaledResiduals
-from limits.user_models.branches.scaling import scale_residuals as scale_residuals
+from limits.user_models.branches.finding import find_streams as find_streams
+from limits.user_models.branches.scaling.handle import ScaledResiduals as ScaledResiduals
+from limits.user_models.branches.scaling.handle import ScaledStream as ScaledStream
+from limits.user_models.branches.scaling.handle import scaled_residuals as scaled_residuals
+from limits.user_models.branches.scaling.scale import scale_residuals as scale_residuals
+from limits.user_models.branches.streams import ResidualStream as ResidualStream
+from limits.user_models.branches.streams import Streams as Streams
 from limits.user_models.check.judgement import Growth as Growth
 from limits.user_models.check.judgement import Judgement as Judgement
 from limits.user_models.check.measure import depth_check as depth_check

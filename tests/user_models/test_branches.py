@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import limits
-from limits.user_models.branches.finding import find_branches
+from limits.user_models.branches.finding import find_streams
 from tests import model_zoo as zoo
 
 
@@ -21,15 +21,18 @@ def _seeded():
 
 
 def names_of(model, **options):
-    return find_branches(model, **options).names
+    (stream,) = find_streams(model, **options).streams
+    return stream.branches
 
 
 def test_branches_of_a_plain_network_are_found_without_inputs():
-    found = find_branches(zoo.Plain(5))
-    assert found.names == tuple(f"blocks.{k}" for k in range(5))
-    assert found.depth == 5
-    assert set(found.kinds) == {"branch"}
+    found = find_streams(zoo.Plain(5))
+    (stream,) = found.streams
+    assert stream.branches == tuple(f"blocks.{k}" for k in range(5))
+    assert (stream.name, stream.depth, found.depth) == ("blocks", 5, 5)
+    assert {hook.kind for hooks in stream.hooks for hook in hooks} == {"branch"}
     assert "shape (4, 8)" in found.origin
+    assert found.dropped == ()
 
 
 def test_branches_of_a_torchvision_resnet_end_in_the_last_normalisation():
@@ -65,7 +68,7 @@ def test_finding_leaves_the_model_and_the_random_numbers_as_they_were():
     model = zoo.VisionResNet().train()
     model.layers[0].eval()
     before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
-    find_branches(model)
+    find_streams(model)
     assert model.training
     assert not model.layers[0].training
     assert torch.equal(torch.get_rng_state(), state)

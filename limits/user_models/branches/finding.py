@@ -1,73 +1,35 @@
-"""Find the residual branches f of a user's model, h + f(h), in the graph of a forward pass."""
+"""Find the residual streams of a user's model, h + f(h) again and again, in a forward pass."""
 
-from collections import Counter
-from dataclasses import dataclass
-from typing import Literal, Never
+import itertools
+from collections.abc import Iterable
+from typing import Never
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from limits.exceptions import BranchError
 from limits.user_models.branches.calls import Inputs, as_call, first_that_runs, on_device_of
-from limits.user_models.branches.forward_graph import Graph, ModuleCall, record
-from limits.user_models.branches.residual_sums import (
-    Ancestry,
-    ResidualAddition,
-    outermost_of,
-    residual_additions,
-)
+from limits.user_models.branches.forward_graph import record
+from limits.user_models.branches.graph.nodes import Graph
+from limits.user_models.branches.hooking import Hook, Hookable
+from limits.user_models.branches.naming import BranchChoice, chosen_names
+from limits.user_models.branches.residual_sums import ResidualAddition, residual_additions
+from limits.user_models.branches.streams import ResidualStream, Streams
+from limits.user_models.branches.towers import Chain, chains_of, dropped_for, towers_of
 
-__all__ = ["Branches", "ResidualStream", "find_branches", "stream_of"]
-
-# Multiplying what goes into these by a positive number multiplies what comes out.
-_HOMOGENEOUS = frozenset(
-    (
-        torch.mul, Tensor.mul, Tensor.mul_, Tensor.__mul__, Tensor.__rmul__, Tensor.__imul__,
-        torch.div, Tensor.div, Tensor.__truediv__, torch.neg, Tensor.neg, Tensor.__neg__,
-        nn.functional.dropout, nn.functional.dropout1d, nn.functional.dropout2d, torch.dropout,
-        torch.relu, Tensor.relu, Tensor.relu_, nn.functional.relu, nn.functional.leaky_relu,
-        Tensor.view, Tensor.reshape, torch.reshape, Tensor.transpose, torch.transpose,
-        Tensor.permute, torch.permute, Tensor.contiguous, Tensor.flatten, torch.flatten,
-        Tensor.unflatten, Tensor.squeeze, torch.squeeze, Tensor.unsqueeze, torch.unsqueeze,
-        Tensor.__getitem__, Tensor.to, Tensor.float, Tensor.type_as, Tensor.clone,
-    )
-)  # fmt: skip
+__all__ = ["find_streams", "graph_of", "refuse_hook", "stream_of", "where_is"]
 
 
-@dataclass(frozen=True)
-class Branches:
-    """The residual branches of a model, by the modules whose output they are.
+def find_streams(
+    model: nn.Module, inputs: Inputs | None = None, *, branch: BranchChoice | None = None
+) -> Streams:
+    """Return the residual streams of a model, each with its own number of branches L.
 
-    Parameters
-    ----------
-    names : tuple of str
-        Module of every branch, in the order of the forward pass; a module that is called twice
-        is there twice.
-    kinds : tuple of {"branch", "block"}
-        Whether the module returns f(h), or is the whole block and returns h + f(h).
-    places : tuple of int or None
-        Position of f(h) where the module returns a tuple.
-    origin : str
-        What the model was run on.
-    """
-
-    names: tuple[str, ...]
-    kinds: tuple[Literal["branch", "block"], ...]
-    places: tuple[int | None, ...]
-    origin: str
-
-    @property
-    def depth(self) -> int:
-        """Number of residual branches L along a forward pass."""
-        return len(self.names)
-
-
-def find_branches(model: nn.Module, *, inputs: Inputs | None = None) -> Branches:
-    """Return the modules whose outputs are added to a residual stream.
-
-    The model runs once, in evaluation mode and without gradients; its sums are then told apart:
-    h + f(h) is residual if f(h) was computed from h through weights and h arrived unchanged or
-    through a shortcut (pooling, padding, or weights on a clearly shorter way).
+    The model runs once, in evaluation mode and without gradients. A sum h + f(h) is residual if
+    f(h) was computed from h through weights and h arrived unchanged or through a shortcut. A sum
+    follows another one if its h is the sum of that one, whatever lies between (a norm, a
+    downsampling, a reshaping): so an encoder and a decoder are two streams, and a pair that reads
+    each other as well. A long skip around a tower is no block of it and is left out; the tower
+    counts. What is inside of the branch of a block is scaled with it.
 
     Parameters
     ----------
@@ -76,117 +38,52 @@ def find_branches(model: nn.Module, *, inputs: Inputs | None = None) -> Branches
     inputs : optional
         A batch, a tuple of arguments, a dict or a DataLoader; guessed from the first layer of
         the model when left out.
+    branch : str, sequence of str or callable, optional
+        Modules that return branches, if you know them: sums of other branches are left out.
+
+    Returns
+    -------
+    Streams
+        ``.streams``, ``.dropped`` with reasons, ``.graph``, ``.origin``; none is found in a model
+        without residual sums.
 
     Raises
     ------
     BranchError
-        If there are no residual branches, or one of them is not the output of a module, or it
-        is not clear which operand of a sum is the branch. Name the branches yourself.
+        If the names given do not exist, or return whole blocks, h + f(h), instead of branches.
 
     Examples
     --------
     >>> layer = nn.TransformerEncoderLayer(8, 2, dim_feedforward=16, batch_first=True)
-    >>> find_branches(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)).names
+    >>> found = find_streams(nn.TransformerEncoder(layer, 2, enable_nested_tensor=False))
+    >>> print(found)
+    layers: 4 branches
+    >>> found.streams[0].branches
     ('layers.0.dropout1', 'layers.0.dropout2', 'layers.1.dropout1', 'layers.1.dropout2')
     """
-    graph, origin = _graph_of(model, inputs)
-    additions = residual_additions(graph)
-    if not additions:
-        raise BranchError(
-            f"found no residual branch in {type(model).__name__}: of the {graph.n_additions} "
-            f"additions of its forward pass on {origin}, none adds f(h) to h. If branches are "
-            'joined in another way, name them, for example branch="blocks.*.branch".'
-        )
-    unclear = [each for each in additions if not each.certain]
-    if unclear:
-        raise BranchError(
-            f"{len(unclear)} of {len(additions)} sums in {type(model).__name__} may be residual, "
-            f"but both operands pass through weights: {_place_of(graph, unclear[0])}. Name the "
-            'branches, for example branch="blocks.*.branch".'
-        )
-    uses = count_uses(graph)
-    found = [_hooked(graph, each, uses) or _refuse(graph, each) for each in additions]
-    _check_calls(graph, found)
-    return Branches(
-        tuple(call.name for call, _, _ in found),
-        tuple(kind for _, kind, _ in found),
-        tuple(place for _, _, place in found),
-        origin,
-    )
+    names = None if branch is None else frozenset(chosen_names(model, branch))
+    graph, origin = graph_of(model, inputs)
+    return stream_of(graph, names=names, origin=origin)
 
 
-def _graph_of(model: nn.Module, inputs: Inputs | None) -> tuple[Graph, str]:
+def graph_of(model: nn.Module, inputs: Inputs | None) -> tuple[Graph, str]:
+    """Return the graph of a forward pass, and what it was run on.
+
+    Raises
+    ------
+    BranchError
+        If no inputs are given and none of those guessed fits.
+    """
     if inputs is None:
         return first_that_runs(model, lambda call: (record(model, call), call.origin))
     call = on_device_of(as_call(inputs), model)
     return record(model, call), call.origin
 
 
-_Hooked = tuple[ModuleCall, Literal["branch", "block"], int | None]
-
-
-def _hooked(graph: Graph, addition: ResidualAddition, uses: Counter[int]) -> _Hooked | None:
-    """Return the module whose output is the branch, or the whole block, if there is one."""
-    found = branch_module(graph, addition, uses)
-    if found is not None:
-        return found[0], "branch", found[1]
-    for call in graph.calls:
-        if call.outputs.get(None) == addition.total and call.first_input == addition.skip:
-            return call, "block", None
-    return None
-
-
-def _refuse(graph: Graph, addition: ResidualAddition) -> Never:
-    raise BranchError(
-        f"a residual branch is not the output of a module: {_place_of(graph, addition)}. Make "
-        "the branch a module of its own, so that the block reads h + self.branch(h)."
-    )
-
-
-def branch_module(
-    graph: Graph, addition: ResidualAddition, uses: Counter[int]
-) -> tuple[ModuleCall, int | None] | None:
-    """Return the module that returned a branch, up to a factor, and where in its output."""
-    node = addition.branch
-    # What else reads the branch would be scaled as well.
-    while uses[node] == 1:
-        calls = [
-            (call, place)
-            for call in graph.calls
-            for place, output in call.outputs.items()
-            if output == node
-        ]
-        if calls:
-            # The outermost module that returns the branch is the one a reader knows.
-            return calls[-1]
-        step = graph.nodes[node]
-        if step.function not in _HOMOGENEOUS or len(step.parents) != 1:
-            break
-        node = step.parents[0]
-    return None
-
-
-@dataclass(frozen=True)
-class ResidualStream:
-    """The sums along the residual stream of a forward pass.
-
-    Parameters
-    ----------
-    additions : list of ResidualAddition
-        In order, without those that are unclear.
-    modules : list of str or None
-        Module that returns f(h), or h + f(h); None where no module does.
-    n_unclear : int
-        Sums that were left out, since either operand may be the branch.
-    """
-
-    additions: list[ResidualAddition]
-    modules: list[str | None]
-    n_unclear: int
-
-
-def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> ResidualStream:
-    """Return the sums along the residual stream itself.
+def stream_of(
+    graph: Graph, *, names: frozenset[str] | None = None, origin: str = "the inputs given"
+) -> Streams:
+    """Return the residual streams in the graph of a forward pass.
 
     Parameters
     ----------
@@ -194,43 +91,99 @@ def stream_of(graph: Graph, *, names: frozenset[str] | None = None) -> ResidualS
         Of one forward pass.
     names : set of str, optional
         Modules that return branches, if the user knows them; sums of other branches are left out.
+    origin : str
+        What the model was run on.
+
+    Raises
+    ------
+    BranchError
+        If a module named returns a whole block.
     """
-    uses = count_uses(graph)
-    found = residual_additions(graph, outermost=names is None)
-    if names is not None:
-        ancestry = Ancestry(graph)
-        returned = [branch_module(graph, each, uses) for each in found]
-        pairs = zip(found, returned, strict=True)
-        named = [each for each, module in pairs if module and module[0].name in names]
-        kept = outermost_of(ancestry, named, named)
+    found, hookable = residual_additions(graph), Hookable(graph)
+    if names is None:
+        chains, dropped = towers_of(graph, found)
+        sums = [each for chain in chains for each in chain.sums]
+        hooks = {s.total: h for s, h in zip(sums, hookable.hooks_of(sums), strict=True)}
     else:
-        kept = [each for each in found if each.certain]
-    hooked = [_hooked(graph, each, uses) for each in kept]
-    modules = [None if each is None else each[0].name for each in hooked]
-    return ResidualStream(kept, modules, 0 if names is not None else len(found) - len(kept))
+        hooks = {each.total: hookable.named(each, names) or None for each in found}
+        _refuse_blocks(hookable, found, names, hooks)
+        named = [each for each in found if hooks[each.total]]
+        kept = [e for e in named if not any(e.total in other.between for other in named)]
+        chains = [Chain(tuple(sums)) for sums in chains_of(graph, kept, range(len(graph.nodes)))]
+        totals = {each.total for each in kept}
+        rest = [each for each in found if each.certain and each.total not in totals]
+        dropped = [dropped_for("not named", rest)] if rest else []
+    streams = []
+    for chain in chains:
+        inside = hooks.get(chain.inside.total) if chain.inside else None
+        own = tuple(hooks[each.total] for each in chain.sums)
+        name = _common(hook.name for each in own for hook in each or ())
+        taken = {stream.name for stream in streams}
+        numbered = (f"{name or 'stream'} ({n})" for n in range(2, len(streams) + 3))
+        name = next(n for n in (name, *numbered) if n not in taken)
+        where = " + ".join(hook.name for hook in inside or ())
+        streams.append(ResidualStream(name, chain.sums, own, chain.sums[0].skip, where))
+    return Streams(tuple(streams), tuple(dropped), graph, origin, dict(hookable.refused))
 
 
-def count_uses(graph: Graph) -> Counter[int]:
-    """Count how many steps read every node."""
-    return Counter(parent for node in graph.nodes for parent in node.parents)
+def _common(names: Iterable[str]) -> str:
+    """Return the leading parts that dotted names have in common."""
+    split = [name.split(".")[:-1] for name in names]
+    shared = zip(*split, strict=False) if split else ()
+    return ".".join(p[0] for p in itertools.takewhile(lambda parts: len(set(parts)) == 1, shared))
 
 
-def _check_calls(graph: Graph, found: list[_Hooked]) -> None:
-    """Refuse modules that are branches in some calls and something else in others."""
-    calls = Counter(call.name for call in graph.calls)
-    for (name, kind), uses in Counter((call.name, kind) for call, kind, _ in found).items():
-        if calls[name] != uses:
+def _refuse_blocks(
+    hookable: Hookable,
+    found: list[ResidualAddition],
+    names: frozenset[str],
+    hooks: dict[int, tuple[Hook, ...] | None],
+) -> None:
+    """Raise where a module named returns the stream itself."""
+    taken = {hook.name for each in hooks.values() for hook in each or ()}
+    totals = {each.total for each in found}
+    for name, outputs in hookable.returns(names - taken).items():
+        if outputs & totals:
+            inner = [
+                hook.name
+                for hooks_of in hookable.hooks_of([e for e in found if e.certain])
+                for hook in hooks_of or ()
+                if hook.name.startswith(f"{name}.")
+            ]
+            better = f", here {', '.join(map(repr, inner[:3]))}" if inner else ""
             raise BranchError(
-                f"module {name!r} is called {calls[name]} times and only {uses} of its outputs are "
-                f"residual ({kind}). Use a module of its own for every branch."
+                f"{name!r} returns the whole block, h + f(h): a factor on it would multiply the "
+                f"stream itself, by tau^L in the end. Name the modules that return f(h){better}."
             )
 
 
-def _place_of(graph: Graph, addition: ResidualAddition) -> str:
+def refuse_hook(streams: Streams, each: ResidualAddition) -> Never:
+    """Raise, with the reason, for a branch that cannot be multiplied by a hook."""
+    graph = streams.graph
+    before = [call.name for call in graph.calls if each.branch in call.outputs.values()]
+    reasons = [streams.reasons[name] for name in before if name in streams.reasons]
+    if reasons:
+        raise BranchError(f"{reasons[0]}.")
+    kind = graph.nodes[each.total].kind
+    joined = {
+        "product": " It is joined by a fused product (addmm, baddbmm or addcmul).",
+        "lerp": " It is joined by lerp, which multiplies the stream as well.",
+    }.get(kind, "")
+    where = where_is(graph, each.total)
+    raise BranchError(
+        f"a residual branch is not the output of a module: {where}.{joined} Make "
+        "the branch a module of its own, so that the block reads h + self.branch(h)."
+    )
+
+
+def where_is(graph: Graph, total: int) -> str:
     """Say where an addition is: between which modules, and the shape of its result."""
-    before = [call.name for call in graph.calls if set(call.outputs.values()) & {addition.branch}]
-    inside = [call.name for call in graph.calls if addition.total in call.outputs.values()]
-    shape = graph.nodes[addition.total].shape
-    where = f"after {before[0]!r}" if before else "outside of any module's output"
+    node = graph.nodes[total]
+    operands = set(node.operands)
+    before = [call.name for call in graph.calls if operands & set(call.outputs.values())]
+    inside = [call.name for call in graph.calls if total in call.outputs.values()]
+    where = f"after {before[-1]!r}" if before else "outside of any module's output"
     block = f", returned by {inside[0] or 'the model'!r}" if inside else ""
-    return f"addition {addition.addition + 1} of {graph.n_additions}, {where}{block}, {shape}"
+    return (
+        f"addition {(node.addition or 0) + 1} of {graph.n_additions}, {where}{block}, {node.shape}"
+    )

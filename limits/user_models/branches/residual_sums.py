@@ -1,12 +1,16 @@
-"""Tell residual sums h + f(h) from all other additions of a forward pass."""
+"""Tell residual sums h + f(h) from all other additions of a forward pass, one at a time."""
 
-from dataclasses import dataclass
+import heapq
+from dataclasses import dataclass, replace
 
-from limits.user_models.branches.forward_graph import Graph
+from limits.user_models.branches.graph.nodes import Graph, Node
 
-__all__ = ["Ancestry", "ResidualAddition", "outermost_of", "residual_additions"]
+__all__ = ["ResidualAddition", "judged", "residual_additions"]
 
 _CLEARLY_LONGER = 2
+# Sums that a shortcut may pass before the search for where it left the branch is given up.
+_FARTHEST = 128
+_A, _B, _FREE_A, _FREE_B = 1, 2, 4, 8
 
 
 @dataclass(frozen=True)
@@ -23,6 +27,15 @@ class ResidualAddition:
         Whether h is the first operand.
     certain : bool
         False where both operands pass through weights and neither is clearly the shortcut.
+    fork : int
+        Node where the branch leaves the stream: that of h, or what h is a shortcut from.
+    straight : bool
+        Whether h reaches the sum without weights, unlike a convolution on a shortcut.
+    between : frozenset of int
+        Nodes computed from the fork that the branch is computed from, without the fork.
+    segment : int
+        Which stretch of its stream the sum belongs to: a new one begins where the number of
+        entries changes or weights act on the stream itself, not where it is only reshaped.
     """
 
     addition: int
@@ -31,91 +44,156 @@ class ResidualAddition:
     total: int
     skip_first: bool
     certain: bool = True
+    fork: int = -1
+    straight: bool = True
+    between: frozenset[int] = frozenset()
+    segment: int = 0
 
 
-def residual_additions(graph: Graph, *, outermost: bool = True) -> list[ResidualAddition]:
-    """Return the sums h + f(h) along the residual stream, in order; some may be uncertain.
-
-    Parameters
-    ----------
-    graph : Graph
-        Of one forward pass.
-    outermost : bool
-        Whether sums inside the branch of another one are left out.
-    """
-    ancestry = Ancestry(graph)
+def residual_additions(graph: Graph) -> list[ResidualAddition]:
+    """Return all sums h + f(h) of a forward pass, in order; some may be uncertain."""
     found = []
     for total, node in enumerate(graph.nodes):
-        operands = [p for p in node.parents if graph.nodes[p].floating]
-        alike = all(graph.nodes[p].shape == node.shape for p in operands)
-        if node.addition is None or len(operands) != 2 or operands[0] == operands[1] or not alike:
+        if node.addition is None or len(node.operands) != 2:
             continue
-        judged = ancestry.judge(*operands)
-        if judged is not None:
-            skip, branch, certain = judged
-            found.append(
-                ResidualAddition(node.addition, skip, branch, total, skip == operands[0], certain)
-            )
-    return outermost_of(ancestry, found, [x for x in found if x.certain]) if outermost else found
+        a, b = node.operands
+        alike = all(graph.nodes[p].shape == node.shape for p in (a, b))
+        each = judged(graph.nodes, a, b) if a != b and alike else None
+        if each is not None:
+            first = each.skip == a
+            found.append(replace(each, addition=node.addition, total=total, skip_first=first))
+    return found
 
 
-def outermost_of(
-    ancestry: "Ancestry", found: list[ResidualAddition], sure: list[ResidualAddition]
-) -> list[ResidualAddition]:
-    """Leave out the sums inside a branch of one that is sure.
+def judged(nodes: list[Node], a: int, b: int) -> ResidualAddition | None:
+    """Tell which of two operands is h, by what lies between it and the other one.
 
-    A sum of two ways inside a branch, such as attention beside an MLP or a low-rank correction
-    beside a matrix, is scaled with its branch and no residual stream of its own.
+    Returns
+    -------
+    ResidualAddition or None
+        Without its own place; None where no weights lie between, or both are made of one state
+        without weights, or nothing is common to them.
     """
-    return [
-        each
-        for each in found
-        if not any(ancestry.inside(each.total, other) for other in sure if other is not each)
+    low, high = min(a, b), max(a, b)
+    between = _between(nodes, low, high)
+    if between is not None:
+        weighted = _weights(nodes, between, low)
+        return _sum(low, high, low, between) if weighted else None
+    meeting = _Meeting(nodes, a, b)
+    free = [
+        _straight(nodes, skip, branch, fork)
+        for skip, branch, fork in ((a, b, meeting.free_a), (b, a, meeting.free_b))
+        if fork is not None
     ]
+    if free:
+        # Where both reach a common state without weights, one of them must have weights besides.
+        weighted = [each for each in free if each is not None]
+        return weighted[0] if len(weighted) == 1 else None
+    if meeting.any is None:
+        return None
+    fork = meeting.any
+    ways = [_between(nodes, fork, each) or frozenset() for each in (a, b)]
+    in_a, in_b = (_weights(nodes, way, fork) for way in ways)
+    skip, branch, way = (a, b, ways[1]) if in_a < in_b else (b, a, ways[0])
+    certain = max(in_a, in_b) >= _CLEARLY_LONGER * min(in_a, in_b)
+    return replace(_sum(skip, branch, fork, way), straight=False, certain=certain)
 
 
-class Ancestry:
-    """Which nodes a node was computed from, as bits of an integer each."""
+def _straight(nodes: list[Node], skip: int, branch: int, fork: int) -> ResidualAddition | None:
+    """Return the sum of a shortcut without weights and a branch with weights, if it is one."""
+    between = _between(nodes, fork, branch)
+    if between is None or not _weights(nodes, between, fork):
+        return None
+    return _sum(skip, branch, fork, between)
 
-    def __init__(self, graph: Graph) -> None:
-        self.ancestors: list[int] = []
-        # Reached without passing weights: what a shortcut may do to the stream.
-        self.unweighted: list[int] = []
-        self.weighted = self.floating = 0
-        for number, node in enumerate(graph.nodes):
-            bit = 1 << number
-            above = free = bit
-            for parent in node.parents:
-                above |= self.ancestors[parent]
-                free |= 0 if node.weighted else self.unweighted[parent]
-            self.ancestors.append(above)
-            self.unweighted.append(free)
-            self.weighted |= bit if node.weighted and node.from_input else 0
-            self.floating |= bit if node.floating and node.from_input else 0
 
-    def judge(self, a: int, b: int) -> tuple[int, int, bool] | None:
-        """Return (skip, branch, certain) of a sum of nodes `a` and `b`, None if not residual."""
-        for skip, branch in ((a, b), (b, a)):
-            if self.ancestors[branch] >> skip & 1:
-                return (skip, branch, True) if self._weights(branch, skip) else None
-        free = [
-            bool(self.unweighted[one] & self.ancestors[other] & self.floating)
-            for one, other in ((a, b), (b, a))
-        ]
-        if all(free) or not self.ancestors[a] & self.ancestors[b] & self.floating:
-            return None
-        if any(free):
-            skip, branch = (a, b) if free[0] else (b, a)
-            return (skip, branch, True) if self._weights(branch, skip) else None
-        in_a, in_b = self._weights(a, b), self._weights(b, a)
-        skip, branch = (a, b) if in_a < in_b else (b, a)
-        return skip, branch, max(in_a, in_b) >= _CLEARLY_LONGER * min(in_a, in_b)
+def _sum(skip: int, branch: int, fork: int, between: frozenset[int]) -> ResidualAddition:
+    return ResidualAddition(-1, skip, branch, -1, True, fork=fork, between=between)
 
-    def inside(self, node: int, addition: ResidualAddition) -> bool:
-        """Say whether a node belongs to the branch of a residual addition."""
-        between = self.ancestors[addition.branch] & ~self.ancestors[addition.skip]
-        return bool(between >> node & 1)
 
-    def _weights(self, of: int, beyond: int) -> int:
-        """Count the steps with weights on the way to one node and not on that to another."""
-        return (self.ancestors[of] & ~self.ancestors[beyond] & self.weighted).bit_count()
+def _between(nodes: list[Node], start: int, end: int) -> frozenset[int] | None:
+    """Return the nodes on all ways from one node to another, None if there is no way."""
+    if start >= end:
+        return None
+    seen, todo = {end}, [end]
+    while todo:
+        for parent in nodes[todo.pop()].parents:
+            if parent > start and parent not in seen:
+                seen.add(parent)
+                todo.append(parent)
+    found: set[int] = set()
+    for number in sorted(seen):
+        if any(parent == start or parent in found for parent in nodes[number].parents):
+            found.add(number)
+    return frozenset(found) if end in found else None
+
+
+def _weights(nodes: list[Node], between: frozenset[int], start: int) -> int:
+    """Count the steps between two nodes that weights enter, by themselves or from outside."""
+    return sum(
+        nodes[n].weighted
+        or any(nodes[p].touched for p in nodes[n].parents if p != start and p not in between)
+        for n in between
+    )
+
+
+class _Meeting:
+    """Where the ways that lead to two nodes meet, going back from both at once.
+
+    `any` is the last node that both were computed from; `free_a` the last one that the second was
+    computed from and that reaches the first without weights, `free_b` the other way round.
+    """
+
+    def __init__(self, nodes: list[Node], a: int, b: int) -> None:
+        self.any: int | None = None
+        self.free_a: int | None = None
+        self.free_b: int | None = None
+        self._flags = {a: _A | _FREE_A, b: _B | _FREE_B}
+        self._waiting: dict[int, int] = dict.fromkeys((_A, _B, _FREE_A, _FREE_B), 1)
+        self._heap, passed = [-a, -b], 0
+        heapq.heapify(self._heap)
+        while passed <= _FARTHEST and not self._done():
+            number = -heapq.heappop(self._heap)
+            node, flag = nodes[number], self._flags[number]
+            self._count(flag, -1)
+            if node.floating and node.from_input and flag & _A and flag & _B:
+                self._look(number, flag)
+            onward = self._onward(node, flag)
+            passed += node.addition is not None and bool(onward & (_FREE_A | _FREE_B))
+            for parent in node.parents if onward else ():
+                self._visit(parent, onward)
+
+    def _done(self) -> bool:
+        waiting = self._waiting
+        if not waiting[_A] or not waiting[_B]:
+            return True
+        free = (self.free_a, _FREE_A), (self.free_b, _FREE_B)
+        settled = all(found is not None or not waiting[flag] for found, flag in free)
+        return self.any is not None and settled
+
+    def _look(self, number: int, flag: int) -> None:
+        self.any = number if self.any is None else self.any
+        if flag & _FREE_A and self.free_a is None:
+            self.free_a = number
+        if flag & _FREE_B and self.free_b is None:
+            self.free_b = number
+
+    def _onward(self, node: Node, flag: int) -> int:
+        """Return what is still to be found beyond a node."""
+        if node.weighted or self.free_a is not None:
+            flag &= ~_FREE_A
+        if node.weighted or self.free_b is not None:
+            flag &= ~_FREE_B
+        common = flag & _A and flag & _B and self.any is not None
+        return 0 if common and not flag & (_FREE_A | _FREE_B) else flag
+
+    def _visit(self, number: int, flag: int) -> None:
+        before = self._flags.get(number)
+        if before is None:
+            heapq.heappush(self._heap, -number)
+        self._flags[number] = (before or 0) | flag
+        self._count(flag & ~(before or 0), 1)
+
+    def _count(self, flag: int, step: int) -> None:
+        for each in self._waiting:
+            self._waiting[each] += step * bool(flag & each)

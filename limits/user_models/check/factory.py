@@ -15,7 +15,7 @@ from limits.randomness import Stream
 from limits.user_models.branches.calls import Call, Inputs, as_call, first_that_runs, on_device_of
 from limits.user_models.branches.finding import stream_of
 from limits.user_models.branches.forward_graph import Graph, record
-from limits.user_models.branches.scaling import BranchChoice, branches_by_name
+from limits.user_models.branches.naming import BranchChoice, chosen_names
 from limits.user_models.check.probes import Probe, roles_of
 from limits.user_models.weights.across_layers import equal_layers
 
@@ -92,7 +92,7 @@ class ModelFamily:
         graph, call = self._run(model, depth)
         names = None
         if self.branch is not None:
-            names = frozenset(branches_by_name(model, self.branch).names)
+            names = frozenset(chosen_names(model, self.branch))
         stream = stream_of(graph, names=names)
         if not stream.additions:
             raise BranchError(

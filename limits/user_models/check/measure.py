@@ -14,7 +14,7 @@ from limits.exceptions import LimitsError, ShapeError
 from limits.modes import recording
 from limits.scalars import plain_numbers
 from limits.user_models.branches.calls import Inputs
-from limits.user_models.branches.scaling import BranchChoice
+from limits.user_models.branches.naming import BranchChoice
 from limits.user_models.check.factory import ModelFactory, ModelFamily
 from limits.user_models.check.probes import Measurement, Probe, check_deterministic
 from limits.user_models.check.result import DepthCheck
