@@ -144,7 +144,7 @@ def draw(dataset: xr.Dataset) -> Figure:
             ax.set_title(title, fontsize=8)
             ax.set_xlabel("Adam's rate")
         row[0].set_ylabel("validation loss (nats)")
-        row[0].legend(fontsize=6.5, loc="lower left")
+        row[2].legend(*row[0].get_legend_handles_labels(), fontsize=6.5, loc="upper right")
         for ax in row[1:3]:
             ax.tick_params(labelleft=False)
         _shifts(row[3], dataset)
@@ -178,7 +178,7 @@ def _shifts(ax: Axes, dataset: xr.Dataset) -> None:
     ax.axvline(0, color="0.35", linestyle="--", linewidth=0.9)
     depths = dataset["depth"].to_numpy()
     ax.set_yticks(range(len(ARMS)), [arm.name.replace(", ", ",\n") for arm in ARMS], fontsize=6.5)
-    ax.invert_yaxis()
+    ax.set_ylim(len(ARMS) - 0.5, -0.5)
     ax.set_xlabel(r"$\log_2$ of the shift")
     ax.set_title(f"best rate, $L={depths[0]}$ to ${depths[-1]}$", fontsize=8)
 
