@@ -204,7 +204,10 @@ def study(c: Call, draw: Any, h0: Tensor) -> Answer:
         reference=8, dtype=c.dtype, lazy=c.path == "lazy", chunk=1 + c.depth, error=c.error,
         functional=soft if c.error == "weak" else None,
     )  # fmt: skip
-    fitted = torch.tensor((found.order.value, found.order.low), dtype=F64)
+    # Of few paths with heavy tails an order has no bounds, and says so by infinite ones.
+    bounds = (found.order.low, found.order.high)
+    assert math.isfinite(bounds[0]) == math.isfinite(bounds[1]), bounds
+    fitted = torch.tensor((found.order.value, *filter(math.isfinite, bounds)), dtype=F64)
     return Answer((torch.from_numpy(found.path_errors),), (fitted,), of_parts=False)
 
 

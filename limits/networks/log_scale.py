@@ -13,7 +13,7 @@ from torch import Tensor
 from limits._typing import Exponents, State
 from limits.trajectory import norms_of
 
-__all__ = ["LARGEST_EXPONENT", "logs_of", "rescaled", "rescaling_period", "restored"]
+__all__ = ["LARGEST_EXPONENT", "logs_of", "lost_states", "rescaled", "rescaling_period", "restored"]
 
 LARGEST_EXPONENT = {torch.float32: 100, torch.float64: 900}
 """Powers of two that a state may be divided by at once, with room for a layer's growth."""
@@ -63,3 +63,16 @@ def _power_of_two(exponents: Tensor, dtype: torch.dtype) -> Tensor:
 def logs_of(h: Tensor, exponents: Tensor) -> Tensor:
     """Return log|2^e h|, finite whatever the exponent."""
     return norms_of(h) + exponents.to(h.dtype) * math.log(2)
+
+
+def lost_states(values: Tensor, log_norms: Tensor) -> Tensor | None:
+    """Say which states, ``(path, input, 1)``, are to be computed again, None if none are.
+
+    States in their true size that overflowed or vanished have lost the directions that relu depends
+    on, and small states the entries that are yet smaller. Each answers for itself, so that no
+    path's gradients depend on the paths beside it.
+    """
+    smallest = math.log(torch.finfo(values.dtype).tiny) / 2
+    kept = torch.isfinite(values).all(dim=-1) & (log_norms > smallest)
+    lost = ~kept.all(dim=0)
+    return lost.unsqueeze(-1) if bool(lost.any()) else None

@@ -225,19 +225,26 @@ def advance_chunks(
 
 
 def pull_chunks(
-    start: Start, states: Tensor, p: State, sample: WeightSample, *, keep: Keep
-) -> Kept:
-    """Take cotangents back on all paths; where only the first states are given, compute others."""
+    start: Start, states: Tensor, p: State, sample: WeightSample, *, keep: Keep,
+    lost: Tensor | None = None,
+) -> Kept:  # fmt: skip
+    """Take cotangents back on all paths.
+
+    Where only the first states are given, the others are computed, and so are those that are lost.
+    """
 
     def some(first: int, count: int) -> Kept:
         chosen = slice(first, first + count)
         stepper = start(states[0, chosen])
         inner = stepper.block.has_inner
-        if len(states) == sample.depth + 1:
-            own = states[:, chosen]
-        else:
+        whole = len(states) == sample.depth + 1
+        again = None if lost is None else lost[chosen]
+        own = states[:, chosen]
+        if again is not None or not whole:
             forward = sample.layers(first_path=first, n_paths=count, inner=inner)
             own, _ = advance(stepper, forward, keep="all").kept()
+        if again is not None:
+            own = torch.where(again, own, states[:, chosen])
         layers = sample.layers(first_path=first, n_paths=count, inner=inner, backwards=True)
         return pull_back(stepper, layers, own, p[chosen], keep=keep).kept()
 

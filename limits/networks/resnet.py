@@ -1,6 +1,5 @@
 """Residual networks that read their weights from a path."""
 
-import math
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 
@@ -13,7 +12,7 @@ from limits.checks import check_beta, check_beta_length, check_choice, check_coe
 from limits.exceptions import LimitsError, ShapeError
 from limits.networks.blocks import Block, make_block
 from limits.networks.fused import Fused, is_recorded
-from limits.networks.log_scale import logs_of, restored
+from limits.networks.log_scale import logs_of, lost_states, restored
 from limits.networks.overflow import check_overflow
 from limits.networks.propagate import (
     Stepper,
@@ -210,19 +209,21 @@ class ResNet:
                 f"cotangent has {p.shape[1]} inputs, the trajectory has {out.terminal.shape[1]}. "
                 "Pass dLoss/dh_L, shaped like out.terminal."
             )
-        # States that overflowed or vanished have lost the directions that relu depends on.
-        smallest = math.log(torch.finfo(sample.dtype).tiny)
-        in_range = torch.isfinite(out.values).all() & (out.log_norms > smallest).all()
-        reusable = out.keeps_all and bool(in_range)
+        reused = out.keeps_all and self.vector_field.homogeneous
+        lost = lost_states(out.values, out.log_norms) if reused else None
         stepper = self.stepper(out.values[0], sample)
         if not is_recorded(out.values, p) and (
             fused := Fused.of(sample, [stepper], gradients=True)
         ):
-            states = out.values if reusable else fused.advance_one(stepper, keep="all")[0]
+            states = out.values
+            if lost is not None or not out.keeps_all:
+                states = fused.advance_one(stepper, keep="all")[0]
+            if lost is not None:
+                states = torch.where(lost, states, out.values)
             kept = fused.pull_back(stepper, states, p, keep=keep)
         else:
-            states = out.values if reusable else out.values[:1]
-            kept = pull_chunks(self._start(sample), states, p, sample, keep=keep)
+            states = out.values if out.keeps_all else out.values[:1]
+            kept = pull_chunks(self._start(sample), states, p, sample, keep=keep, lost=lost)
         return _trajectory(*kept, sample)
 
     def tangent(

@@ -47,6 +47,46 @@ FOUND = [
         dtype=torch.float32,
         dtype_of_inputs=torch.float32,
     ),
+    # Of two paths one had lost its directions, and the other's gradients were another's.
+    Call(
+        "backward",
+        "brownian",
+        "relu",
+        "post-relu",
+        width=4,
+        depth=2,
+        n_paths=4,
+        n_inputs=1,
+        inputs="tiny",
+        coefficient=1e-200,
+        keep="all",
+    ),
+    Call(
+        "tangent",
+        "rbf",
+        "sin",
+        width=1,
+        depth=2,
+        n_paths=1,
+        n_inputs=3,
+        seed=2**31,
+        inputs="huge",
+        beta=0.0,
+        recorded=True,
+    ),
+    # An order of eight paths with heavy tails has no bounds.
+    Call(
+        "study",
+        "brownian",
+        "sin",
+        width=2,
+        depth=1,
+        n_paths=8,
+        n_inputs=1,
+        seed=255,
+        coefficient=-2.0,
+        error="weak",
+    ),
 ]
 """What random calls have found."""
 

@@ -38,18 +38,27 @@ class Call:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors among the arguments."""
-        values = (*self.args, *self.kwargs.values())
-        return tuple(value for value in values if isinstance(value, Tensor))
+        """The tensors among the arguments, those in lists, tuples and dicts as well."""
+        found: list[Tensor] = []
+        _mapped((self.args, self.kwargs), lambda tensor: found.append(tensor) or tensor)
+        return tuple(found)
 
     def mapped(self, change: Callable[[Tensor], Tensor]) -> "Call":
         """Return the call with every tensor changed."""
+        return Call(_mapped(self.args, change), _mapped(self.kwargs, change), self.origin)
 
-        def of(value: object) -> object:
-            return change(value) if isinstance(value, Tensor) else value
 
-        kwargs = {name: of(value) for name, value in self.kwargs.items()}
-        return Call(tuple(map(of, self.args)), kwargs, self.origin)
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Return nested lists, tuples and dicts with every tensor in them changed."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, tuple | list):
+        entries = [_mapped(each, change) for each in value]
+        return getattr(value, "_make", type(value))(entries)
+    # Other mappings, such as the batch of a tokeniser, are objects of their own kind.
+    if type(value) is dict:
+        return {key: _mapped(each, change) for key, each in value.items()}
+    return value
 
 
 def as_call(inputs: Inputs) -> Call:

@@ -117,7 +117,8 @@ def stream_of(
     for chain in chains:
         inside = hooks.get(chain.inside.total) if chain.inside else None
         own = tuple(hooks[each.total] for each in chain.sums)
-        name = _common(hook.name for each in own for hook in each or ())
+        named = (hook.name for each in own for hook in each or ())
+        name = _common(named, inside=chain.inside is not None)
         taken = {stream.name for stream in streams}
         numbered = (f"{name or 'stream'} ({n})" for n in range(2, len(streams) + 3))
         name = next(n for n in (name, *numbered) if n not in taken)
@@ -126,11 +127,18 @@ def stream_of(
     return Streams(tuple(streams), tuple(dropped), graph, origin, dict(hookable.refused))
 
 
-def _common(names: Iterable[str]) -> str:
-    """Return the leading parts that dotted names have in common."""
+def _common(names: Iterable[str], *, inside: bool) -> str:
+    """Return the leading parts that dotted names have in common, without the number of a block.
+
+    So the stream has one name at every depth, that of a single block included.
+    """
     split = [name.split(".")[:-1] for name in names]
-    shared = zip(*split, strict=False) if split else ()
-    return ".".join(p[0] for p in itertools.takewhile(lambda parts: len(set(parts)) == 1, shared))
+    columns = zip(*split, strict=False) if split else ()
+    shared = [c[0] for c in itertools.takewhile(lambda parts: len(set(parts)) == 1, columns)]
+    numbers = [place for place, part in enumerate(shared) if part.isdigit()]
+    if numbers:
+        shared = shared[: numbers[-1] if inside else numbers[0]]
+    return ".".join(shared)
 
 
 def _refuse_blocks(

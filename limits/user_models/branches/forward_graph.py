@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from limits.user_models.branches.calls import Call
 from limits.user_models.branches.compilation import uncompiled
 from limits.user_models.branches.graph.joins import Addition, Join, addition_of, join_of
-from limits.user_models.branches.graph.linearity import carriers_of
+from limits.user_models.branches.graph.linearity import carriers_of, makes_new
 from limits.user_models.branches.graph.nodes import Graph, ModuleCall, Node, tensors_in
 
 __all__ = ["Addition", "Graph", "addition_of", "record"]
@@ -90,6 +90,7 @@ class _Recorder(TorchFunctionMode):
         join = join_of(func, args, kwargs)
         # Before the call, which may change a tensor in place.
         given = [self.number_of(each) for each in _all_tensors(args, kwargs)]
+        given = [] if makes_new(func) else given
         target = args[0] if args and isinstance(args[0], Tensor) else None
         result = func(*args, **kwargs)
         returned = list(tensors_in(result).values())
@@ -163,7 +164,7 @@ class _Recorder(TorchFunctionMode):
         elif len(nodes) > 1 and any(node.touched for node in nodes):
             # A state that begins as a parameter meets the weights of its layers.
             return True
-        return any(isinstance(each, torch.ScriptObject) for each in (*args, *kwargs.values()))
+        return any(type(each) is torch.ScriptObject for each in (*args, *kwargs.values()))
 
     def _enter(self, name: str) -> Callable[..., None]:
         def note(_: nn.Module, __: Any) -> None:
@@ -235,7 +236,13 @@ class _Recorder(TorchFunctionMode):
 
 
 def _all_tensors(args: Any, kwargs: Mapping[str, Any]) -> list[Tensor]:
-    return [*tensors_in(tuple(args)).values(), *tensors_in(tuple(kwargs.values())).values()]
+    found: list[Tensor] = []
+    for each in (*args, *kwargs.values()) if kwargs else args:
+        if isinstance(each, Tensor):
+            found.append(each)
+        elif isinstance(each, tuple | list):
+            found.extend(_all_tensors(each, {}))
+    return found
 
 
 def _acts_in_place(function: Any) -> bool:

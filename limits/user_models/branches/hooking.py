@@ -8,9 +8,13 @@ from typing import Literal, TypeAlias
 from limits.user_models.branches.graph.nodes import Graph, ModuleCall
 from limits.user_models.branches.residual_sums import ResidualAddition
 
-__all__ = ["Hook", "Hookable", "OutputPlace"]
+__all__ = ["SCRIPTED", "Hook", "Hookable", "OutputPlace"]
 
 OutputPlace: TypeAlias = int | str | None
+SCRIPTED = (
+    "module {!r} is scripted, and takes no hook. Scale the model as it is written, or script "
+    "nothing but what is no residual branch"
+)
 # Steps back from a sum to the modules that its branch consists of.
 _FARTHEST = 200
 
@@ -61,8 +65,7 @@ class Hookable:
         """
         found: list[tuple[Hook, ...] | None] = []
         self.refused = {
-            name: f"module {name!r} is scripted, and takes no hook. Scale the model before "
-            "torch.jit.script, or script nothing but what is no residual branch"
+            name: SCRIPTED.format(name)
             for name, kind in self.graph.sealed.items()
             if kind == "scripted"
         }

@@ -3,6 +3,7 @@
 import heapq
 from dataclasses import dataclass, replace
 
+from limits.user_models.branches.graph.linearity import mixes
 from limits.user_models.branches.graph.nodes import Graph, Node
 
 __all__ = ["ResidualAddition", "judged", "residual_additions"]
@@ -52,17 +53,38 @@ class ResidualAddition:
 
 def residual_additions(graph: Graph) -> list[ResidualAddition]:
     """Return all sums h + f(h) of a forward pass, in order; some may be uncertain."""
-    found = []
+    found: dict[int, ResidualAddition] = {}
     for total, node in enumerate(graph.nodes):
         if node.addition is None or len(node.operands) != 2:
             continue
         a, b = node.operands
         alike = all(graph.nodes[p].shape == node.shape for p in (a, b))
         each = judged(graph.nodes, a, b) if a != b and alike else None
-        if each is not None:
+        if each is not None and not _other_stream(graph.nodes, each, found):
             first = each.skip == a
-            found.append(replace(each, addition=node.addition, total=total, skip_first=first))
-    return found
+            found[total] = replace(each, addition=node.addition, total=total, skip_first=first)
+    return list(found.values())
+
+
+def _other_stream(
+    nodes: list[Node], each: ResidualAddition, found: dict[int, ResidualAddition]
+) -> bool:
+    """Say whether what is taken for a branch is the state of a stream that begins elsewhere.
+
+    Positions p are read by every layer, h_1 = h_0 + f(h_0 + p), and added to states later, p +
+    h_1: no branch of p, though f lies between.
+    """
+    node = each.branch
+    while node in each.between:
+        step = nodes[node]
+        if node in found:
+            node = found[node].skip
+            continue
+        parents = [p for p in step.parents if nodes[p].function is not None or nodes[p].from_input]
+        if len(parents) != 1 or (step.weighted and mixes(step.function)):
+            return False
+        (node,) = parents
+    return node not in (each.fork, each.skip)
 
 
 def judged(nodes: list[Node], a: int, b: int) -> ResidualAddition | None:
@@ -85,10 +107,12 @@ def judged(nodes: list[Node], a: int, b: int) -> ResidualAddition | None:
         for skip, branch, fork in ((a, b, meeting.free_a), (b, a, meeting.free_b))
         if fork is not None
     ]
+    if len(free) == 2:
+        # Both reach a common state without weights: one of them must have weights besides.
+        in_a, in_b = _exclusive(nodes, a, b)
+        return free[0] if in_b and not in_a else free[1] if in_a and not in_b else None
     if free:
-        # Where both reach a common state without weights, one of them must have weights besides.
-        weighted = [each for each in free if each is not None]
-        return weighted[0] if len(weighted) == 1 else None
+        return free[0]
     if meeting.any is None:
         return None
     fork = meeting.any
@@ -135,6 +159,26 @@ def _weights(nodes: list[Node], between: frozenset[int], start: int) -> int:
         or any(nodes[p].touched for p in nodes[n].parents if p != start and p not in between)
         for n in between
     )
+
+
+def _exclusive(nodes: list[Node], a: int, b: int) -> tuple[int, int]:
+    """Count the steps with weights that only one of two nodes was computed by."""
+    flags, heap, found = {a: _A, b: _B}, [-a, -b], {_A: 0, _B: 0}
+    heapq.heapify(heap)
+    waiting = 2
+    while waiting:
+        number = -heapq.heappop(heap)
+        flag = flags.pop(number)
+        if flag in found:
+            waiting -= 1
+            found[flag] += nodes[number].weighted
+        for parent in nodes[number].parents:
+            before = flags.get(parent, 0)
+            if not before:
+                heapq.heappush(heap, -parent)
+            after = flags[parent] = before | flag
+            waiting += (after in found) - (before in found)
+    return found[_A], found[_B]
 
 
 class _Meeting:

@@ -108,6 +108,19 @@ class Streams:
         """Sums that were left out since either operand may be the branch."""
         return sum(each.count for each in self.dropped if each.kind == "unclear")
 
+    @property
+    def hidden(self) -> str:
+        """A sentence about modules that cannot be looked into; empty if there are none."""
+        sealed = self.graph.sealed
+        if not sealed:
+            return ""
+        which, why = next(iter(sealed.items()))
+        before = "torch.jit.script" if why == "scripted" else "that module is put in"
+        return (
+            f"{len(sealed)} of its modules cannot be looked into, the first is {which!r} ({why}): "
+            f"if residual sums are in there, use the model as it was before {before}."
+        )
+
     def __str__(self) -> str:
         lines = [
             *map(str, self.streams),

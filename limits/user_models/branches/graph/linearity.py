@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["carriers_of", "mixes"]
+__all__ = ["carriers_of", "makes_new", "mixes"]
 
 
 def _family(*names: str) -> frozenset[Any]:
@@ -35,6 +35,11 @@ _ADDITIVE = _family("cat", "concat", "concatenate", "stack", "hstack", "vstack")
 _AFFINE = _family("linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "conv_transpose1d")
 # Weights of these make another state of a state; those of a norm only measure it anew.
 _MIXING = _AFFINE | _family("matmul", "__matmul__", "mm", "bmm", "einsum", "embedding", "bilinear")
+# What is new has the shape of what is given, and none of its numbers.
+_NEW = _family(
+    "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros",
+    "new_ones", "new_full", "new_empty", "new_tensor",
+)  # fmt: skip
 _GETTERS = frozenset(
     getattr(getattr(Tensor, name), "__get__", None) for name in ("T", "mT", "data", "real")
 ) - {None}
@@ -81,3 +86,8 @@ def carriers_of(
 def mixes(function: Any) -> bool:
     """Say whether a step with weights makes another state of a state, unlike a normalisation."""
     return function in _MIXING or isinstance(function, type)
+
+
+def makes_new(function: Any) -> bool:
+    """Say whether a step only looks at the shape of what it is given."""
+    return function in _NEW

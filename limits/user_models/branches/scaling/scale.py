@@ -4,6 +4,7 @@ import weakref
 from collections import Counter
 from collections.abc import Sequence
 
+import torch
 from torch import nn
 
 from limits.exceptions import BranchError
@@ -17,7 +18,7 @@ from limits.user_models.branches.finding import (
     where_is,
 )
 from limits.user_models.branches.graph.nodes import Graph
-from limits.user_models.branches.hooking import Hook, OutputPlace
+from limits.user_models.branches.hooking import SCRIPTED, Hook, OutputPlace
 from limits.user_models.branches.naming import BranchChoice, chosen_names
 from limits.user_models.branches.scaling.factor import Tau, factor_at, rule_of
 from limits.user_models.branches.scaling.handle import (
@@ -123,6 +124,9 @@ def scale_residuals(
                     f"factors would be {factors[hook]:.4g} and {factor:.4g}. Pass tau as a number."
                 )
     dropped = streams.dropped if streams else ()
+    scripted = [h.name for h in factors if isinstance(modules[h.name], torch.jit.ScriptModule)]
+    if scripted:
+        raise BranchError(f"{SCRIPTED.format(scripted[0])}.")
     record, hooked = ScaledResiduals(tuple(made), rule_of(tau), dropped), []
     for hook, factor in factors.items():
         module = modules[hook.name]
@@ -166,16 +170,10 @@ def _check_found(model: nn.Module, streams: Streams) -> None:
             'branches, for example branch="blocks.*.branch".'
         )
     if not streams.streams:
-        sealed = ""
-        if graph.sealed:
-            which, why = next(iter(graph.sealed.items()))
-            sealed = (
-                f" {len(graph.sealed)} of its modules cannot be looked into, the first is "
-                f"{which!r} ({why}): if the sums are there, scale the model before."
-            )
+        hidden = f" {streams.hidden}" if streams.hidden else ""
         raise BranchError(
             f"found no residual branch in {name}: of the {graph.n_additions} additions of its "
-            f"forward pass on {streams.origin}, none adds f(h) to h.{sealed} If branches are "
+            f"forward pass on {streams.origin}, none adds f(h) to h.{hidden} If branches are "
             'joined in another way, name them, for example branch="blocks.*.branch".'
         )
 
