@@ -430,8 +430,8 @@ VOCABULARY = (
     ),
     Bug(
         "correlations of rough weights count once",
-        "return 0.5 - 1 / (2 * math.pi) + 2 * series, 1 / (4 * math.pi * width)",
-        "return 0.5 - 1 / (2 * math.pi) + series, 1 / (4 * math.pi * width)",
+        "return 0.5 - reached / (2 * math.pi) + 2 * series, reached / (4 * math.pi * width)",
+        "return 0.5 - reached / (2 * math.pi) + series, reached / (4 * math.pi * width)",
         "tests/solvers/test_rough.py -k rates_agree",
     ),
     Bug(
