@@ -343,8 +343,8 @@ USERS_MODELS = (
     ),
     Bug(
         "the rate for Adam has the wrong sign",
-        "_rate(-(1 - target))",
-        "_rate(1 - target)",
+        "return -(1 - alpha + weights)",
+        "return 1 - alpha + weights",
         "tests/user_models/test_depth_check.py -k fix_that_is_recommended",
     ),
     Bug(

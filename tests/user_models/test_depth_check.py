@@ -11,11 +11,13 @@ from torch.nn import functional as F
 
 import limits
 from limits.user_models.branches.calls import as_call
+from limits.user_models.branches.finding import stream_of
 from limits.user_models.branches.forward_graph import record
-from limits.user_models.branches.residual_sums import residual_additions
-from limits.user_models.check.judgement import Growth, kind_of
-from limits.user_models.check.probes import Probe, roles_of
-from limits.user_models.check.recommendation import recommend
+from limits.user_models.check.choosing.multiplying import roles_of, sums_of
+from limits.user_models.check.judging.growth import Growth
+from limits.user_models.check.judging.judgement import kind_of
+from limits.user_models.check.judging.recommendation import Evidence, recommend
+from limits.user_models.check.watching.probes import Probe
 from tests import model_zoo as zoo
 
 DEPTHS = (8, 16, 32, 64)
@@ -290,9 +292,11 @@ def test_an_explosion_inside_normalisation_is_not_called_a_divergence():
 @pytest.mark.parametrize("regime", ["explosion", "contraction", "identity"])
 def test_only_a_limit_needs_no_change(regime):
     half = Growth(0.5, 0.5, 0.5)
-    assert "nothing to change" in recommend("limit", half, half, None).call
-    assert "nothing to change" not in recommend(regime, half, half, None).call
-    assert "nothing to change" not in recommend(regime, half, half, None, factor=1e-9).call
+    zero = Growth(0.0, 0.0, 0.0)
+    assert "nothing to change" in recommend(Evidence("limit", half, half, zero)).call
+    for factor in (None, 1e-9):
+        evidence = Evidence(regime, half, half, zero, factor=factor)
+        assert "nothing to change" not in recommend(evidence).call
 
 
 @pytest.mark.thorough
@@ -352,18 +356,23 @@ def test_stages_of_several_shapes_are_combined():
         lambda n: zoo.VisionResNet((n, n)), depths=(2, 4, 8), n_seeds=2,
         inputs=torch.randn(4, 3, 16, 16),
     )  # fmt: skip
-    assert check.dataset.attrs["stages"] == 2
+    assert check.leading.n_stages == 2
     assert check.branches == (4, 8, 16)
     assert any("stages" in note for note in check.notes)
     assert np.isfinite(check.dataset["gradient_change"].to_numpy()).all()
+
+
+def probe_of(graph, call):
+    (stream,) = stream_of(graph).streams
+    return Probe(call, roles_of(sums_of(stream, "stream")), graph.n_additions)
 
 
 def test_numbers_are_those_of_the_definitions():
     model, x = zoo.Driven(6, block="res-3", beta=0.5, width=16), zoo.driven_input("res-3", 16)
     call = as_call(x)
     graph = record(model, call)
-    probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
-    found = probe.read(model)
+    probe = probe_of(graph, call)
+    found = probe.read(model)[0]
     h = [model.stem(x)]
     h[0].retain_grad()
     for k in range(6):
@@ -381,7 +390,7 @@ def test_numbers_are_those_of_the_definitions():
     assert found.gradient_change == pytest.approx(change, rel=1e-4)
     units = [model.branch(k, h[0]) for k in range(6)]
     total = sum(unit / unit.norm() for unit in units).norm().item()
-    assert probe.frozen(model)[0] == pytest.approx(total, rel=1e-5)
+    assert probe.frozen(model)[0].frozen_sum == pytest.approx(total, rel=1e-5)
 
 
 @pytest.mark.parametrize("norm_first", [True, False])
@@ -392,9 +401,9 @@ def test_watching_leaves_output_gradients_and_hooks_as_they_were(norm_first):
     plain = model(x)
     call = as_call(x)
     graph = record(model, call)
-    probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
+    probe = probe_of(graph, call)
     probe.read(model)
-    assert torch.equal(probe.features(model), probe.features(model))
+    assert torch.equal(probe.features(model)[0], probe.features(model)[0])
     assert all(map(torch.equal, before, (p.grad for p in model.parameters())))
     assert torch.equal(model(x), plain)
     assert not any(module._forward_hooks for module in model.modules())
@@ -622,15 +631,17 @@ WATCHED = """
 import time, torch
 from limits.user_models.branches.calls import as_call
 from limits.user_models.branches.forward_graph import record
-from limits.user_models.branches.residual_sums import residual_additions
-from limits.user_models.check.probes import Probe, roles_of
+from limits.user_models.branches.finding import stream_of
+from limits.user_models.check.choosing.multiplying import roles_of, sums_of
+from limits.user_models.check.watching.probes import Probe
 from tests import model_zoo as zoo
 
 torch.set_num_threads(1)
 model, x = zoo.encoder(6, width=256, dropout=0.0), torch.randn(8, 32, 256)
 call = as_call(x)
 graph = record(model, call)
-probe = Probe(call, roles_of(graph, residual_additions(graph)), graph.n_additions)
+(stream,) = stream_of(graph).streams
+probe = Probe(call, roles_of(sums_of(stream, "stream")), graph.n_additions)
 
 def plain():
     model.zero_grad()

@@ -1,10 +1,9 @@
 """Models from a user's factory: built with seeds, checked, and their residual sums found."""
 
-import itertools
 import json
 import traceback
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 import torch
@@ -14,14 +13,29 @@ from limits.exceptions import BranchError, LimitsError, NonFiniteStateError
 from limits.randomness import Stream
 from limits.user_models.branches.calls import Call, Inputs, as_call, first_that_runs, on_device_of
 from limits.user_models.branches.finding import stream_of
-from limits.user_models.branches.forward_graph import Graph, record
+from limits.user_models.branches.forward_graph import record
+from limits.user_models.branches.graph.nodes import Graph
 from limits.user_models.branches.naming import BranchChoice, chosen_names
-from limits.user_models.check.probes import Probe, roles_of
+from limits.user_models.branches.scaling.scale import scale_residuals
+from limits.user_models.branches.streams import Streams
+from limits.user_models.check.choosing.multiplying import Chosen, choose, roles_of
+from limits.user_models.check.choosing.stream_names import levels_of, named_sums
+from limits.user_models.check.watching.evaluation import difference_of_passes, refuse_noise
+from limits.user_models.check.watching.probes import Probe
 from limits.user_models.weights.across_layers import equal_layers
 
 __all__ = ["ModelFactory", "ModelFamily"]
 
 ModelFactory: TypeAlias = Callable[[int], nn.Module]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A model that was run: its inputs and the residual streams of its forward pass."""
+
+    model: nn.Module
+    call: Call
+    found: Streams
 
 
 @dataclass
@@ -42,10 +56,12 @@ class ModelFamily:
     seed: int
     inputs: Inputs | None
     branch: BranchChoice | None
+    chosen: Chosen = field(init=False)
     _call: Call | None = field(default=None, init=False)
     _notes: dict[str, None] = field(default_factory=dict, init=False)
     _weights: list[torch.Tensor] = field(default_factory=list, init=False)
     _names: list[str | None] = field(default_factory=list, init=False)
+    _refusal: str = field(default="", init=False)
 
     def build(self, depth: int, draw: int) -> nn.Module:
         """Return the model of one depth with the weights of one seed.
@@ -77,40 +93,83 @@ class ModelFamily:
             )
         return model
 
-    def probe(self, depth: int) -> Probe:
-        """Find the residual sums of the models of one depth.
+    def probes(self, depths: Sequence[int]) -> dict[int, Probe]:
+        """Find the residual sums of the models of all depths, and how they are to be measured.
 
         Raises
         ------
         BranchError
             If there are none.
         LimitsError
-            If the model fails on the inputs.
+            If a model fails on the inputs, is random, or none gets deeper.
         """
+        seen = {depth: self._look(depth) for depth in depths}
+        found = {depth: each.found for depth, each in seen.items()}
+        self.chosen = choose(named_sums(found))
+        for sentence in self.chosen.notes:
+            self._note(sentence)
+        deepest = seen[depths[-1]].found
+        self._names = deepest.modules
+        for dropped in deepest.dropped:
+            # Two ways of one branch are scaled with it: nothing is missing.
+            if dropped.kind == "two ways":
+                continue
+            self._note(f"Left out at depth {depths[-1]}: {dropped.count} sums, {dropped.reason}.")
+        levels = levels_of(found, self.chosen.streams)
+        probes = {}
+        for depth, each in seen.items():
+            kept = self.chosen.sums[depth]
+            probe = Probe(
+                each.call,
+                roles_of(kept, streams=self.chosen.streams, groups=self.chosen.groups),
+                each.found.graph.n_additions,
+                levels=levels,
+                moving=any(one.moved for one in kept),
+            )
+            probes[depth] = self._quiet(probe, each.model).told_normalised(each.model)
+        shallowest = seen[depths[0]]
+        self._try_factor(shallowest.model, shallowest.call)
+        evaluated = any(probe.evaluated for probe in probes.values())
+        return {depth: replace(probe, evaluated=evaluated) for depth, probe in probes.items()}
+
+    def _look(self, depth: int) -> _Seen:
+        """Run the model of one depth and find its residual sums."""
         model = self.build(depth, 0)
         self._check_parameters(model, depth)
         graph, call = self._run(model, depth)
         names = None
         if self.branch is not None:
             names = frozenset(chosen_names(model, self.branch))
-        stream = stream_of(graph, names=names)
-        if not stream.additions:
+        found = stream_of(graph, names=names, origin=call.origin)
+        if not found.streams:
             raise BranchError(
                 f"found no residual branches in {type(model).__name__} at depth {depth}: none of "
                 f"the {graph.n_additions} additions of its forward pass adds f(h) to h"
                 + (" for the modules named" if names else "")
+                + "".join(f"; {each.count} sums: {each.reason}" for each in found.dropped)
                 + ". The check needs residual blocks, h + f(h)."
             )
-        self._names = stream.modules
-        if stream.n_unclear:
-            self._note(
-                f"{stream.n_unclear} sums at depth {depth} were left out, since both operands pass "
-                "through weights and neither is clearly a shortcut."
-            )
-        roles = roles_of(graph, stream.additions)
-        if len({role.stage for role in roles.values()}) > 1:
-            self._note("The stream has stages of several shapes; what they add up to is combined.")
-        return Probe(call, roles, graph.n_additions)
+        return _Seen(model, call, found)
+
+    def _quiet(self, probe: Probe, model: nn.Module) -> Probe:
+        """Return the probe in a mode in which two passes agree.
+
+        Raises
+        ------
+        LimitsError
+            If there is none.
+        """
+        if not difference_of_passes(probe.features, model):
+            return probe
+        evaluated = replace(probe, evaluated=True)
+        left = difference_of_passes(evaluated.features, model)
+        if left:
+            refuse_noise(model, left)
+        self._note(
+            "The models are random in training mode, as with dropout written as a function, and "
+            "were measured in evaluation mode (batch normalisation excepted)."
+        )
+        return evaluated
 
     def check_draw(self, model: nn.Module, draw: int) -> None:
         """Raise if two draws of the weights are one.
@@ -130,32 +189,31 @@ class ModelFamily:
                 "checkpoint, pass n_seeds=1, which gives numbers and no verdict."
             )
 
-    def check_counts(self, counts: Mapping[int, int]) -> None:
-        """Raise if the models do not have more residual branches at larger depth."""
-        values = list(counts.values())
-        if len(values) > 1 and any(b <= a for a, b in itertools.pairwise(values)):
-            listed = ", ".join(f"{count} at depth {depth}" for depth, count in counts.items())
-            raise LimitsError(
-                f"the models do not get deeper: residual branches found are {listed}. Let "
-                "make_model(depth) build as many blocks as it is told to."
-            )
-
     def attributes(self) -> dict[str, str | int]:
         """Return what was found, for the attributes of a dataset."""
         modules = [name for name in dict.fromkeys(self._names) if name]
         listed = ", ".join(modules[:3]) + (f" ... {modules[-1]}" if len(modules) > 3 else "")
-        hooked = None not in self._names
         outside = "computed outside of modules, where scale_residuals cannot reach them"
         some = f"{self._names.count(None)} of {len(self._names)} {outside}"
-        found = ", ".join([listed] * bool(listed) + [some if listed else outside] * (not hooked))
-        found = f"Branches of the deepest model: {found}."
+        missed = [some if listed else outside] * (None in self._names)
+        found = f"Branches of the deepest model: {', '.join([listed] * bool(listed) + missed)}."
         call = self._call
         origin = f"Run on {call.origin}." if call else ""
         return {
             "notes": json.dumps([found, origin, *self._notes]),
             "branch": self.branch if isinstance(self.branch, str) else "",
-            "hooked": int(hooked),
+            "refusal": self._refusal,
+            "streams": json.dumps(self.chosen.streams),
+            "groups": json.dumps(self.chosen.groups),
         }
+
+    def _try_factor(self, model: nn.Module, call: Call) -> None:
+        """Note why `limits.scale_residuals` refuses the model: nobody is told to call it then."""
+        try:
+            given = call.kwargs or call.args
+            scale_residuals(model, 0.5, inputs=given, branch=self.branch).remove()
+        except LimitsError as error:
+            self._refusal = str(error)
 
     def _run(self, model: nn.Module, depth: int) -> tuple[Graph, Call]:
         if self._call is None and self.inputs is None:

@@ -3,10 +3,9 @@
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from importlib.metadata import version
 
-import numpy as np
+import torch
 from torch import nn
 
 from limits.checks import check_count, check_counts, check_progress, check_seed
@@ -16,26 +15,13 @@ from limits.scalars import plain_numbers
 from limits.user_models.branches.calls import Inputs
 from limits.user_models.branches.naming import BranchChoice
 from limits.user_models.check.factory import ModelFactory, ModelFamily
-from limits.user_models.check.probes import Measurement, Probe, check_deterministic
+from limits.user_models.check.records import Measured, laid_out, weight_sizes
 from limits.user_models.check.result import DepthCheck
 from limits.user_models.check.training_steps import MakeStep, own_random_numbers, train
+from limits.user_models.check.watching.probes import Probe
 from limits.user_models.weights.across_layers import weights_across_layers
 
-if TYPE_CHECKING:
-    from xarray import Dataset
-
 __all__ = ["depth_check"]
-
-_SCALARS = (
-    "change",
-    "stream_change",
-    "log_norm",
-    "gradient_change",
-    "gradient_log_norm",
-    "update_size",
-)
-_FROZEN = ("frozen_sum", "frozen_size", "frozen_log_norm")
-_PROFILES = ("stream", "contribution", "gradient")
 
 
 @plain_numbers
@@ -133,9 +119,8 @@ def depth_check(
     check_progress(progress)
     family = ModelFamily(make_model, seed=seed, inputs=inputs, branch=branch)
     tried = tuple(float(beta) for beta in betas or ())
-    probes = {depth: family.probe(depth) for depth in chosen}
-    family.check_counts({depth: probe.n_blocks for depth, probe in probes.items()})
-    records: dict[tuple[int, int], _Record] = {}
+    probes = family.probes(chosen)
+    records: dict[tuple[int, int], Measured] = {}
     regularity: dict[str, dict[str, float | str]] = {}
     work = [(depth, draw) for depth in chosen for draw in range(n_seeds)]
     total, done = float(sum(depth for depth, _ in work)), 0.0
@@ -143,8 +128,6 @@ def depth_check(
         model = family.build(depth, draw)
         if depth == chosen[0]:
             family.check_draw(model, draw)
-        if draw == 0:
-            check_deterministic(probes[depth], model)
         if draw == 0 and depth == chosen[-1]:
             regularity = weights_across_layers(model, seed=seed)
         records[depth, draw] = _measure(
@@ -153,24 +136,18 @@ def depth_check(
         done += depth
         if progress:
             progress(done, total, f"depth {depth}, seed {draw}")
-    dataset = _dataset(chosen, n_seeds, tried, records, probes)
+    found = family.chosen
+    dataset = laid_out(records, probes, found, betas=tried)
     dataset.attrs |= family.attributes() | {
         "regularity": json.dumps(regularity),
-        "stages": len({role.stage for role in probes[chosen[-1]].roles.values()}),
+        "stages": json.dumps(
+            [len(probes[chosen[-1]].stages(number)) for number in range(len(found.streams))]
+        ),
         "seed": seed,
         "steps": steps if make_step else 0,
+        "versions": f"limits {version('resnet-limits')}, torch {torch.__version__}",
     }
     return DepthCheck(dataset)
-
-
-@dataclass(frozen=True)
-class _Record:
-    """Everything measured on one model: a reading and a frozen sum per phase."""
-
-    readings: tuple[Measurement, ...]
-    frozen: tuple[tuple[float, float, float], ...]
-    scan: tuple[float, ...]
-    feature_change: float
 
 
 def _measure(
@@ -183,58 +160,25 @@ def _measure(
     *,
     seed: int,
     draw: int,
-) -> _Record:
+) -> Measured:
     readings, frozen = [probe.read(model)], [probe.frozen(model)]
-    scan = tuple(
-        probe.read(model, scale=probe.n_blocks**-beta, gradients=False).change for beta in betas
-    )
-    feature_change = math.nan
+    weights = weight_sizes(model)
+    scan = tuple(_changes_at(probe, model, beta) for beta in betas)
+    feature_change = dict.fromkeys(probe.counts, math.nan)
     if make_step is not None:
         with own_random_numbers(seed, depth, draw):
             feature_change = train(model, depth, probe, make_step, steps)
         readings.append(probe.read(model))
         frozen.append(probe.frozen(model))
-    return _Record(tuple(readings), tuple(frozen), scan, feature_change)
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Measured(tuple(readings), tuple(frozen), scan, feature_change, weights, n_parameters)
 
 
-def _dataset(
-    depths: Sequence[int],
-    n_seeds: int,
-    betas: Sequence[float],
-    records: dict[tuple[int, int], _Record],
-    probes: dict[int, Probe],
-) -> "Dataset":
-    from xarray import Dataset
-
-    n_phases = len(next(iter(records.values())).readings)
-    phases = ["initial", "trained"][:n_phases]
-    longest = max(probe.n_blocks for probe in probes.values()) + 1
-    dims, shape = ("phase", "depth", "seed"), (n_phases, len(depths), n_seeds)
-    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
-        name: (dims, np.full(shape, np.nan)) for name in (*_SCALARS, *_FROZEN)
-    }
-    for name in _PROFILES:
-        variables[name] = (*dims, "layer"), np.full((*shape, longest), np.nan)
-    for (depth, draw), record in records.items():
-        for phase, (reading, frozen) in enumerate(zip(record.readings, record.frozen, strict=True)):
-            place = phase, list(depths).index(depth), draw
-            for name in _SCALARS:
-                variables[name][1][place] = getattr(reading, name)
-            for name in _PROFILES:
-                values = getattr(reading, name)
-                variables[name][1][place][: len(values)] = values
-            for name, value in zip(_FROZEN, frozen, strict=True):
-                variables[name][1][place] = value
-    rows = [[records[depth, draw] for draw in range(n_seeds)] for depth in depths]
-    if betas:
-        scan = np.array([[record.scan for record in row] for row in rows])
-        variables["scan_change"] = ("depth", "seed", "beta"), scan
-    if n_phases > 1:
-        changes = np.array([[record.feature_change for record in row] for row in rows])
-        variables["feature_change"] = ("depth", "seed"), changes
-    variables["branches"] = ("depth",), np.array([probes[depth].n_blocks for depth in depths])
-    coords = {"phase": phases, "depth": list(depths), "seed": np.arange(n_seeds)}
-    return Dataset(variables, coords=coords | ({"beta": list(betas)} if betas else {}))
+def _changes_at(probe: Probe, model: nn.Module, beta: float) -> dict[int, float]:
+    """Return what the branches of every stream add up to if they are multiplied by L^-beta."""
+    longest = max(probe.counts.values())
+    found = probe.read(model, scale=longest**-beta, gradients=False)
+    return {stream: reading.change for stream, reading in found.items()}
 
 
 def _is_integral(depth: object) -> bool:

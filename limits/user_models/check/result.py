@@ -5,18 +5,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from limits._typing import Regime
-from limits.user_models.check.judgement import (
-    Growth,
-    Judgement,
-    judge,
-    kind_of,
-    slopes,
-    stream_factor,
-)
-from limits.user_models.check.recommendation import Recommendation, recommend
+from limits.user_models.check.judging.growth import Growth
+from limits.user_models.check.judging.judgement import Judgement
+from limits.user_models.check.judging.recommendation import Recommendation
+from limits.user_models.check.stream_check import StreamCheck
 from limits.user_models.check.vocabulary import Direction, Likeness, Phase
 
 if TYPE_CHECKING:
@@ -24,18 +17,21 @@ if TYPE_CHECKING:
 
 __all__ = ["DepthCheck"]
 
-_DIRECTIONS: tuple[Direction, ...] = ("forward", "backward")
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DepthCheck:
     """The result of `limits.depth_check`: verdicts, exponents and what to change.
 
+    Everything that is asked of it without naming a stream is answered for the worst one,
+    `leading`: one that explodes, else one that contracts, else one that explodes while
+    normalisation bounds it, else one without a verdict, else the identity, else a limit.
+
     Parameters
     ----------
     dataset : Dataset
-        All numbers, dimensions ``(phase, depth, seed)`` and ``layer`` or ``beta``. Everything
-        else is computed from it, so that a stored check is a check.
+        All numbers, dimensions ``(stream_name, phase, depth, seed)`` and ``layer`` or ``beta``,
+        without the first where there is one stream only. Everything else is computed from it, so
+        that a stored check is a check.
     """
 
     dataset: "Dataset"
@@ -49,148 +45,131 @@ class DepthCheck:
         """Read back what `to_dataset` wrote."""
         return cls(dataset)
 
+    @cached_property
+    def streams(self) -> tuple[StreamCheck, ...]:
+        """Every residual stream that grows with depth, with its own L, exponents and verdicts."""
+        names, stages = (json.loads(self.dataset.attrs[key]) for key in ("streams", "stages"))
+        if len(names) == 1:
+            return (StreamCheck(names[0], self.dataset, stages[0]),)
+        return tuple(
+            StreamCheck(name, _only(self.dataset, name), n_stages)
+            for name, n_stages in zip(names, stages, strict=True)
+        )
+
+    @cached_property
+    def leading(self) -> StreamCheck:
+        """The stream with the worst verdict, the first of several."""
+        return max(self.streams, key=_severity)
+
     @property
     def phases(self) -> tuple[Phase, ...]:
         """``initial``, and ``trained`` if training steps were made."""
-        return ("initial", "trained")[: self.dataset.sizes["phase"]]
+        return self.leading.phases
 
     @property
     def depths(self) -> tuple[int, ...]:
         """What the factory was called with."""
-        return tuple(int(depth) for depth in self.dataset["depth"].to_numpy())
+        return self.leading.depths
 
     @property
     def branches(self) -> tuple[int, ...]:
         """Number of residual branches L that were found at every depth."""
-        return tuple(int(count) for count in self.dataset["branches"].to_numpy())
+        return self.leading.branches
 
     def judged(self, direction: Direction, phase: Phase) -> Judgement:
         """Return what depth does in one direction at one phase."""
-        return judge(self.dataset.sel(phase=phase), direction)
+        return self.leading.judged(direction, phase)
 
-    @cached_property
+    @property
     def forward(self) -> Judgement:
         """Hidden states at initialisation."""
-        return self.judged("forward", "initial")
+        return self.leading.forward
 
-    @cached_property
+    @property
     def backward(self) -> Judgement:
         """Gradients at initialisation."""
-        return self.judged("backward", "initial")
+        return self.leading.backward
 
     @property
     def judgements(self) -> dict[tuple[Direction, Phase], Judgement]:
         """All verdicts by ``(direction, phase)``."""
-        return {
-            (direction, phase): self.judged(direction, phase)
-            for phase in self.phases
-            for direction in _DIRECTIONS
-        }
+        return self.leading.judgements
 
     @property
     def verdict(self) -> Regime | None:
         """The regime at initialisation: explosion if either direction explodes, else forward."""
-        if self.forward.regime and self.backward.regime == "explosion":
-            return "explosion"
-        return self.forward.regime
+        return self.leading.verdict
 
     @property
     def bounded(self) -> bool:
         """Whether an explosion is one of the branches only, in a stream that is normalised."""
-        exploding = [each for each in (self.forward, self.backward) if each.regime == "explosion"]
-        return bool(exploding) and all(each.bounded for each in exploding)
+        return self.leading.bounded
 
     @property
     def reason(self) -> str:
-        """Why the verdict is what it is, or why there is none."""
-        if self.verdict == "explosion" != self.forward.regime:
-            return self.backward.reason
-        return self.forward.reason
+        """Why the verdict is what it is, or why there is none; which stream, if of several."""
+        of = f"{self.leading.name}: " if len(self.streams) > 1 else ""
+        return of + self.leading.reason
 
     def growth(self, name: str, *, phase: Phase = "initial") -> Growth:
         """Return the exponent in depth of a variable of the dataset."""
-        values = self.dataset[name].sel(phase=phase).to_numpy()
-        return Growth.of_slopes(slopes(values, np.asarray(self.branches, float)))
+        return self.leading.growth(name, phase=phase)
 
-    @cached_property
+    @property
     def coherence(self) -> Growth:
         """Exponent with which unit updates at one frozen state add up: 1/2, H or 1."""
-        return self.growth("frozen_sum")
+        return self.leading.coherence
 
-    @cached_property
+    @property
     def critical(self) -> Growth:
         """Critical exponent beta* = max(coherence, 1/2) of the branches before any scaling."""
-        values = slopes(
-            self.dataset["frozen_sum"].sel(phase="initial").to_numpy(),
-            np.asarray(self.branches, float),
-        )
-        # The border applies to the mean: seed by seed it would cut off one side of the noise.
-        found = Growth.of_slopes(values)
-        return Growth(*(max(each, 0.5) for each in (found.value, found.low, found.high)))
+        return self.leading.critical
 
-    @cached_property
+    @property
     def own_beta(self) -> Growth:
         """Exponent beta of the branches as they are, size ~ L^-beta."""
-        found = self.growth("frozen_size")
-        return Growth(-found.value, -found.high, -found.low)
+        return self.leading.own_beta
 
     @property
     def kind(self) -> Likeness | None:
         """The limit at the critical scale: diffusive updates SDE-like, coherent ones ODE-like."""
-        return kind_of(self.coherence)
+        return self.leading.kind
 
     @property
     def cosine(self) -> float:
         """Mean cosine between two updates of the deepest network at one frozen state."""
-        total = self.dataset["frozen_sum"].sel(phase="initial").to_numpy()[-1]
-        count, stages = self.branches[-1], int(self.dataset.attrs["stages"])
-        pairs = max(count * (count / stages - 1), 1)
-        return float(((total**2).mean() - count) / pairs)
+        return self.leading.cosine
 
     @property
     def feature_growth(self) -> Growth | None:
         """Exponent in depth of the feature change by the first training step."""
-        if "feature_change" not in self.dataset:
-            return None
-        values = self.dataset["feature_change"].to_numpy()
-        return Growth.of_slopes(slopes(values, np.asarray(self.branches, float)))
+        return self.leading.feature_growth
 
     @property
     def scanned_beta(self) -> float | None:
         """The extra exponent of the scan at which the change neither grows nor decays."""
-        if "scan_change" not in self.dataset:
-            return None
-        betas = self.dataset["beta"].to_numpy()
-        counts = np.asarray(self.branches, float)
-        growth = np.array(
-            [
-                slopes(self.dataset["scan_change"].sel(beta=b).to_numpy(), counts).mean()
-                for b in betas
-            ]
-        )
-        # Overflow is growth, however often.
-        growth = np.where(np.isnan(growth), np.inf, growth)
-        crossings = np.flatnonzero((growth[:-1] > 0) & (growth[1:] <= 0))
-        if len(crossings) == 0:
-            return None
-        i = int(crossings[0])
-        share = 0.5 if np.isinf(growth[i]) else growth[i] / (growth[i] - growth[i + 1])
-        return float(betas[i] + share * (betas[i + 1] - betas[i]))
+        return self.leading.scanned_beta
 
     @property
     def recommendation(self) -> Recommendation | None:
         """What to change; None without a verdict."""
-        if self.verdict is None:
-            return None
+        return self.advice()
+
+    def advice(
+        self, stream: StreamCheck | None = None, *, phase: Phase = "initial"
+    ) -> Recommendation | None:
+        """Return what to change for one stream, judged by one phase; None without a verdict.
+
+        Parameters
+        ----------
+        stream : StreamCheck, optional
+            The leading one when left out.
+        phase : {"initial", "trained"}
+            Which verdict and exponents to go by.
+        """
         branch = str(self.dataset.attrs.get("branch", "")) or None
-        return recommend(
-            self.verdict,
-            self.critical,
-            self.own_beta,
-            branch,
-            hooked=bool(self.dataset.attrs.get("hooked", 1)),
-            factor=stream_factor(self.dataset.sel(phase="initial")),
-        )
+        refusal = str(self.dataset.attrs.get("refusal", ""))
+        return (stream or self.leading).advice(phase, branch=branch, refusal=refusal)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -204,6 +183,21 @@ class DepthCheck:
 
     def __repr__(self) -> str:
         found = f"depths {self.depths}, {self.branches[-1]} branches at most"
+        if len(self.streams) > 1:
+            found += " in " + ", ".join(f"{s.name} ({s.branches[-1]})" for s in self.streams)
         if self.verdict is None:
             return f"DepthCheck(no verdict: {self.reason}; {found})"
         return f"DepthCheck({self.verdict}: {self.reason}; {found})"
+
+
+def _only(dataset: "Dataset", stream: str) -> "Dataset":
+    """Return the numbers of one stream, without the places that only longer ones need."""
+    found = dataset.sel(stream_name=stream)
+    return found.isel(layer=slice(int(found["multiplying"].max()) + 1))
+
+
+def _severity(stream: StreamCheck) -> int:
+    """Order verdicts from the best to the worst."""
+    if stream.verdict == "explosion":
+        return 3 if stream.bounded else 5
+    return {"limit": 0, "identity": 1, None: 2, "contraction": 4}[stream.verdict]

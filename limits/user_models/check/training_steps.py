@@ -7,11 +7,11 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from limits.exceptions import LimitsError
 from limits.randomness import Stream
-from limits.user_models.check.probes import Probe
+from limits.user_models.check.watching.probes import Probe
 
 __all__ = ["MakeStep", "Step", "own_random_numbers", "train"]
 
@@ -40,8 +40,10 @@ def own_random_numbers(seed: int, depth: int, draw: int) -> Iterator[None]:
         random.setstate(of_python)
 
 
-def train(model: nn.Module, depth: int, probe: Probe, make_step: MakeStep, steps: int) -> float:
-    """Make the steps and return the relative change of the last hidden state by the first one.
+def train(
+    model: nn.Module, depth: int, probe: Probe, make_step: MakeStep, steps: int
+) -> dict[int, float]:
+    """Make the steps and return the relative change of the last state of every stream by the first.
 
     Raises
     ------
@@ -68,7 +70,9 @@ def train(model: nn.Module, depth: int, probe: Probe, make_step: MakeStep, steps
             f"the training step at depth {depth} changed no parameter. Let make_step(model, depth) "
             "return a function that calls backward() and optimiser.step() on model's parameters."
         )
-    norms = [
-        torch.linalg.vector_norm(each, dtype=torch.float64) for each in (first - before, before)
-    ]
+    return {stream: _relative(first[stream] - state, state) for stream, state in before.items()}
+
+
+def _relative(change: Tensor, state: Tensor) -> float:
+    norms = [torch.linalg.vector_norm(each, dtype=torch.float64) for each in (change, state)]
     return float(norms[0] / norms[1])

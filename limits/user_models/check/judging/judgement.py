@@ -1,4 +1,4 @@
-"""What the numbers of a depth check mean: growth with depth, and one of four words or none."""
+"""What the numbers of a depth check mean: one of four words in each direction, or none."""
 
 import math
 from dataclasses import dataclass, replace
@@ -8,78 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limits._typing import Regime
+from limits.user_models.check.judging.growth import MARGIN, Curve, Growth, log_slopes, slopes
+from limits.user_models.check.judging.sizes import layer_decay, predicted_growth
 from limits.user_models.check.vocabulary import Direction, Likeness
 
 if TYPE_CHECKING:
     from xarray import Dataset
 
-__all__ = ["MARGIN", "Growth", "Judgement", "judge", "kind_of", "slopes", "stream_factor"]
+__all__ = ["Judgement", "fitted", "judge", "kind_of", "stream_factor"]
 
-# Half the distance between exponents that people use: 1/4, 1/2, 1.
-MARGIN = 0.125
-_CONFIDENCE = 0.99
 _FEWEST_DEPTHS = 3
 _FEWEST_SEEDS = 3
 _SMALLEST_RANGE = 4
 _DEEP_ENOUGH = -1.0
 _FALLING = -0.25
-_SAME = 0.9
+# The deepest networks that were ever trained have ten thousand layers. In training branches may
+# grow tenfold, which brings the depth where L^(1/2) matters a hundred times nearer.
+_NEVER = 1e6
 
-
-@dataclass(frozen=True)
-class Growth:
-    """An exponent in depth, value ~ L^exponent, with its interval over seeds.
-
-    Parameters
-    ----------
-    value : float
-        Mean over seeds of the least squares slope in log L.
-    low, high : float
-        99 % interval: slopes are paired over depths by seed, and Student's quantile is used, as
-        percentiles of a bootstrap over a handful of seeds are far too narrow. One wrong verdict
-        costs more than a refused one, hence 99.
-
-    Examples
-    --------
-    >>> print(Growth(0.5, 0.48, 0.52))
-    +0.50 [+0.48, +0.52]
-    """
-
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of_slopes(cls, values: NDArray[np.float64]) -> "Growth":
-        """Summarise one slope per seed."""
-        mean, n = float(np.mean(values)), len(values)
-        if n < 2 or not np.isfinite(values).all():
-            return cls(mean, -math.inf, math.inf)
-        import scipy
-
-        quantile = scipy.stats.t.ppf((1 + _CONFIDENCE) / 2, n - 1)
-        half = float(quantile * np.std(values, ddof=1) / math.sqrt(n))
-        return cls(mean, mean - half, mean + half)
-
-    @property
-    def regimes(self) -> tuple[Regime, ...]:
-        """The regimes that the interval reaches: decay, neither, growth."""
-        words: tuple[tuple[Regime, float, float], ...] = (
-            ("identity", -math.inf, -MARGIN),
-            ("limit", -MARGIN, MARGIN),
-            ("explosion", MARGIN, math.inf),
-        )
-        return tuple(word for word, low, high in words if self.low < high and self.high > low)
-
-    @property
-    def nearest(self) -> Regime:
-        """The regime of the value itself."""
-        if abs(self.value) <= MARGIN:
-            return "limit"
-        return "explosion" if self.value > 0 else "identity"
-
-    def __str__(self) -> str:
-        return f"{self.value:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+_Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -101,6 +48,11 @@ class Judgement:
         Whether the norm stays bounded although what branches add does not, as in a stream that is
         normalised after every sum: explosion then says that the last branches dominate it and
         the first are forgotten, not that anything diverges.
+    matters_at : float or None
+        Number of branches L at which what they add equals the stream, measured or extrapolated;
+        None where it does not grow.
+    per_branch : float or None
+        Growth of the logarithm by one more branch where growth is exponential.
     """
 
     direction: Direction
@@ -108,28 +60,29 @@ class Judgement:
     growth: Growth
     reason: str
     bounded: bool = False
+    matters_at: float | None = None
+    per_branch: float | None = None
 
     @property
     def word(self) -> str:
         """The regime, or ``no verdict``."""
         return self.regime or "no verdict"
 
+    @property
+    def law(self) -> str:
+        """How the quantity grows: a power of L with its interval, or an exponential."""
+        if self.per_branch is None:
+            return f"L^{self.growth}"
+        return f"exp({self.per_branch:.2g} L)"
 
-def slopes(values: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the slope of log values in log counts, per seed; values are ``(depth, seed)``.
 
-    Examples
-    --------
-    >>> counts = np.array([8.0, 16.0, 32.0])
-    >>> slopes(counts[:, None] ** 0.5, counts)
-    array([0.5])
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _log_slopes(np.log(values), counts)
+def fitted(data: "Dataset") -> "Dataset":
+    """Return the depths that enter fits: those at which one layer follows another one."""
+    return data.isel(depth=np.flatnonzero(data["fitted"].to_numpy()))
 
 
 def judge(data: "Dataset", direction: Direction) -> Judgement:
-    """Judge one moment of a depth check.
+    """Judge one stream at one moment of a depth check.
 
     Parameters
     ----------
@@ -138,9 +91,10 @@ def judge(data: "Dataset", direction: Direction) -> Judgement:
     direction : {"forward", "backward"}
         Hidden states or gradients.
     """
+    data = fitted(data)
     prefix = "" if direction == "forward" else "gradient_"
     change, norm = data[f"{prefix}change"].to_numpy(), data[f"{prefix}log_norm"].to_numpy()
-    counts = data["branches"].to_numpy().astype(float)
+    counts = data["multiplying"].to_numpy().astype(float)
     measured = Growth.of_slopes(slopes(change, counts))
     thin = _thin(data, change, direction)
     if thin:
@@ -157,15 +111,52 @@ def judge(data: "Dataset", direction: Direction) -> Judgement:
     factor = stream_factor(data)
     if factor is not None:
         return _by_norm(direction, norm, counts, factor)
-    judged = _compare(direction, measured, _linear_growth(data, counts))
-    if judged.regime == "explosion" and _bounded(data, norm, counts):
-        size = math.exp(float(norm[-1].mean()))
+    judged = _compare(direction, data, Curve(np.log(change), counts), measured)
+    return _with_constants(
+        judged, data, Curve(np.log(change), counts), Curve(norm, counts, int(data["stages"].max()))
+    )
+
+
+def _with_constants(judged: Judgement, data: "Dataset", change: Curve, norm: Curve) -> Judgement:
+    """Say from which depth on growth matters, and whether anything diverges at all."""
+    if judged.regime != "explosion":
+        return judged
+    subject = _subject(judged.direction)
+    per_branch = norm.per_branch if np.isfinite(norm.logs).all() else None
+    if per_branch is not None:
         reason = (
-            f"{judged.reason}; normalisation keeps the {_subject(direction)} themselves bounded, "
-            f"at {size:.2g} times their first size at the deepest"
+            f"{subject} grow exponentially, tenfold every {math.log(10) / per_branch:.3g} branches"
+        )
+        return replace(judged, reason=reason, per_branch=per_branch)
+    reached = change.reaches_one(max(judged.growth.value, MARGIN))
+    judged = replace(judged, matters_at=reached)
+    size = f"{judged.reason}; it equals {_whole(judged.direction)} {_at(reached, data)}"
+    if reached > _NEVER:
+        reason = f"{size}: growth that never matters at this size of the branches"
+        return replace(judged, regime="limit", reason=reason)
+    flat = float(log_slopes(norm.logs, norm.counts).mean()) <= MARGIN
+    if bool(data["normalised"].any()) and flat:
+        final = math.exp(float(norm.logs[-1].mean()))
+        reason = (
+            f"{size}; normalisation keeps the {subject} themselves bounded, at {final:.2g} times "
+            "their first size at the deepest"
         )
         return replace(judged, reason=reason, bounded=True)
-    return judged
+    return replace(judged, reason=size)
+
+
+def _at(reached: float, data: "Dataset") -> str:
+    """Name a number of branches, and the depth of the user's factory it belongs to."""
+    depths, counts = data["depth"].to_numpy(), data["multiplying"].to_numpy()
+    if not math.isfinite(reached):
+        return "at no depth"
+    slope = (counts[-1] - counts[0]) / (depths[-1] - depths[0])
+    depth = depths[-1] + (reached - counts[-1]) / slope
+    if reached <= counts[0]:
+        return f"at L = {counts[0]} branches (depth {depths[0]}) already"
+    number = f"{reached:.0f}" if reached < 1e5 else f"{reached:.1g}"
+    of_factory = f"{depth:.0f}" if depth < 1e5 else f"{depth:.1g}"
+    return f"at L = {number} branches (depth {of_factory})"
 
 
 def stream_factor(data: "Dataset") -> float | None:
@@ -173,19 +164,18 @@ def stream_factor(data: "Dataset") -> float | None:
 
     As in h -> sqrt(1/2) (h + f(h)): the sum of branches then says nothing about the stream.
     """
-    logs, counts = data["frozen_log_norm"].to_numpy(), data["branches"].to_numpy().astype(float)
+    logs = data["frozen_log_norm"].to_numpy()
+    counts = data["multiplying"].to_numpy().astype(float)
     if not np.isfinite(logs).all():
         return math.exp(float(logs[-1].mean())) if np.isneginf(logs).any() else None
-    steep = abs(float(_log_slopes(logs, counts).mean())) > -_FALLING
+    steep = abs(float(log_slopes(logs, counts).mean())) > -_FALLING
     deepest = float(logs[-1].mean())
     return math.exp(min(deepest, 700.0)) if steep and abs(deepest) > -_DEEP_ENOUGH else None
 
 
-def _by_norm(
-    direction: Direction, norm: NDArray[np.float64], counts: NDArray[np.float64], factor: float
-) -> Judgement:
+def _by_norm(direction: Direction, norm: _Array, counts: _Array, factor: float) -> Judgement:
     """Decide by the norm alone, where not only branches act on the stream."""
-    found = Growth.of_slopes(_log_slopes(norm, counts))
+    found = Growth.of_slopes(log_slopes(norm, counts))
     reason = (
         f"the norm of the {_subject(direction)} grows like L^{found}; what branches add up to does "
         f"not count, since without them the stream is multiplied by {factor:.2g} at the deepest"
@@ -196,20 +186,9 @@ def _by_norm(
     return Judgement(direction, None, found, f"{reason}; {more}")
 
 
-def _bounded(data: "Dataset", norm: NDArray[np.float64], counts: NDArray[np.float64]) -> bool:
-    """Say whether norms stay flat since h_L - h_0 is not the sum of the branches."""
-    moved, added = (float(data[name][-1].mean()) for name in ("stream_change", "change"))
-    return moved < _SAME * added and float(_log_slopes(norm, counts).mean()) <= MARGIN
-
-
-def _log_slopes(logs: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
-    x = np.log(counts) - np.log(counts).mean()
-    return np.einsum("d,ds->s", x, logs) / (x**2).sum()
-
-
-def _thin(data: "Dataset", change: NDArray[np.float64], direction: Direction) -> str:
+def _thin(data: "Dataset", change: _Array, direction: Direction) -> str:
     """Say why there cannot be a verdict, or return an empty string."""
-    counts = data["branches"].to_numpy()
+    counts = data["multiplying"].to_numpy()
     if len(counts) < _FEWEST_DEPTHS or counts[-1] < _SMALLEST_RANGE * counts[0]:
         return (
             f"{len(counts)} depths with {counts[0]} to {counts[-1]} branches are too few: a growth "
@@ -220,8 +199,8 @@ def _thin(data: "Dataset", change: NDArray[np.float64], direction: Direction) ->
         return f"{data.sizes['seed']} seeds give no useful interval. Pass n_seeds=3 or more"
     if np.isnan(change).all():
         return (
-            f"no {_subject(direction)} were seen. Let the model compute gradients, return what "
-            "depends on its residual stream, and checkpoint with use_reentrant=False"
+            f"no {_subject(direction)} of this stream were seen: its states are detached, or were "
+            "made under torch.no_grad() or with checkpointing by use_reentrant=True"
         )
     if (change[~np.isnan(change)] == 0).any():
         if direction == "backward" and (data["change"].to_numpy() != 0).all():
@@ -233,14 +212,16 @@ def _thin(data: "Dataset", change: NDArray[np.float64], direction: Direction) ->
             "branches return exactly zero, as with a last layer that starts at zero: depth shows "
             "only after training steps. Pass make_step, and read the verdict after training"
         )
+    if np.isnan(change).any():
+        return f"{_subject(direction)} are zero in some of the models: pass a larger batch"
     return ""
 
 
-def _contraction(norm: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
+def _contraction(norm: _Array, counts: _Array) -> str:
     """Describe a norm that falls with depth without end, or return an empty string."""
     if not np.isfinite(norm).all():
         return "vanish" if np.isneginf(norm).any() else ""
-    falling = Growth.of_slopes(_log_slopes(norm, counts))
+    falling = Growth.of_slopes(log_slopes(norm, counts))
     deepest = float(norm[-1].mean())
     if falling.high < _FALLING and deepest < _DEEP_ENOUGH:
         return (
@@ -250,22 +231,23 @@ def _contraction(norm: NDArray[np.float64], counts: NDArray[np.float64]) -> str:
     return ""
 
 
-def _linear_growth(data: "Dataset", counts: NDArray[np.float64]) -> Growth:
-    """Return what branches add up to while the stream is frozen, with critical exponent >= 1/2."""
-    coherence = slopes(data["frozen_sum"].to_numpy(), counts)
-    size = slopes(data["frozen_size"].to_numpy(), counts)
-    return Growth.of_slopes(np.maximum(coherence, 0.5) + size)
-
-
-def _compare(direction: Direction, measured: Growth, expected: Growth) -> Judgement:
+def _compare(direction: Direction, data: "Dataset", change: Curve, measured: Growth) -> Judgement:
     """Decide by two witnesses, as growth over small depths is not yet that of large ones."""
+    expected = predicted_growth(data)
     found, second = measured.regimes, expected.regimes
     numbers = f"{_what(direction)} grows like L^{measured}"
+    if change.levels_off:
+        reason = f"{_what(direction)} levels off: L^{change.late} between the largest depths"
+        return Judgement(direction, "limit", measured, reason)
     if len(found) == 1 and expected.nearest == found[0]:
         return Judgement(direction, found[0], measured, numbers)
     if len(second) == 1 and measured.nearest == second[0]:
         reason = f"{numbers}; {_second(expected)}"
         return Judgement(direction, second[0], measured, reason)
+    slows = second == ("limit",) and change.bend.value < 0
+    if slows and layer_decay(data) is not None:
+        reason = f"{numbers} and less and less: layer k is so much smaller that the sum is bounded"
+        return Judgement(direction, "limit", measured, f"{reason} up to logarithms")
     if len(found) == len(second) == 1 and direction == "backward":
         # Normalisation changes gradients and not what the branches add up to.
         return Judgement(direction, found[0], measured, numbers)
@@ -285,6 +267,10 @@ def _what(direction: Direction) -> str:
     if direction == "forward":
         return "what the branches add to the stream"
     return "what the branches add to the gradient"
+
+
+def _whole(direction: Direction) -> str:
+    return "the stream" if direction == "forward" else "the gradient"
 
 
 def _subject(direction: Direction) -> str:

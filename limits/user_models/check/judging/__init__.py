@@ -1,0 +1,1 @@
+"""Read numbers: exponents, verdicts, what to change."""

@@ -1,0 +1,1 @@
+"""Run a model and watch its residual streams, forward, backward and frozen."""
