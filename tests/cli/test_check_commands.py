@@ -242,7 +242,7 @@ def test_a_pickle_that_would_run_code_is_refused_by_name(
         ("good.pt", "net.{}.in.weight", r"It has|has 'net.{}.out.weight' \(20 layers\)"),
         ("good.pt", "net.0.out.weight", "must hold {} once"),
         ("mixed.pt", "net.{}.out.weight", "choose a pattern within one stage"),
-        ("few.pt", "net.{}.out.weight", "at least 16 layers"),
+        ("few.pt", "net.{}.out.weight", "at least 6 layers"),
     ],
 )
 def test_checkpoints_that_do_not_fit_are_explained(tmp_path, name, pattern, message):

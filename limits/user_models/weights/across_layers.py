@@ -2,9 +2,10 @@
 
 import re
 from collections import defaultdict
+from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from limits.user_models.weights.hurst_index import weight_regularity
 
@@ -15,7 +16,15 @@ _MOST_ENTRIES = 4096
 _MOST_GROUPS = 4
 
 
-def groups_across_layers(tensors: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+class _Shaped(Protocol):
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+
+Shaped = TypeVar("Shaped", bound=_Shaped)
+
+
+def groups_across_layers(tensors: dict[str, Shaped]) -> dict[str, list[Shaped]]:
     """Group tensors whose names differ in one number, in the order of that number.
 
     Examples
@@ -24,11 +33,11 @@ def groups_across_layers(tensors: dict[str, Tensor]) -> dict[str, list[Tensor]]:
     >>> list(groups_across_layers(names))
     ['blocks.{}.weight']
     """
-    groups: dict[tuple[str, torch.Size], list[tuple[int, Tensor]]] = defaultdict(list)
+    groups: dict[tuple[str, tuple[int, ...]], list[tuple[int, Shaped]]] = defaultdict(list)
     for name, tensor in tensors.items():
         for match in re.finditer(r"(?<![^.])\d+(?![^.])", name):
             pattern = f"{name[: match.start()]}{{}}{name[match.end() :]}"
-            groups[pattern, tensor.shape].append((int(match.group()), tensor))
+            groups[pattern, tuple(tensor.shape)].append((int(match.group()), tensor))
     return {
         pattern: [tensor for _, tensor in sorted(members, key=lambda each: each[0])]
         for (pattern, _), members in groups.items()

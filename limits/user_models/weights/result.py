@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 __all__ = ["NORMS", "DepthRegularity", "RegularityVerdict", "WeightRegularity"]
 
-RegularityVerdict = Literal["smooth", "rough", "between"]
+RegularityVerdict = Literal["smooth", "rough", "between", "unclear"]
 NORMS = (
     "max_norm",
     "root_sum_squares",
@@ -46,8 +46,9 @@ class WeightRegularity:
     hurst, hurst_low, hurst_high : float
         Estimated Hurst index of X and its 95 % interval; above 1 the weights themselves are
         continuous in layer time, 2 where they are differentiable.
-    verdict : {"smooth", "rough", "between"}
-        What kind of limit such weights lead to: ODE, SDE, or the Young equation between.
+    verdict : {"smooth", "rough", "between", "unclear"}
+        What kind of limit such weights lead to: ODE, SDE, or the Young equation between; unclear
+        if the interval leaves all open.
     """
 
     depth: int
