@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from limits.plots.look import COLUMN, PAGE, positive, style
-from limits.plots.palette import COLOURS, DASHED, GREEN, MARKERS
+from limits.plots.palette import COLOURS, DASHED, MARKERS
 from limits.user_models import DepthCheck, Recommendation, StreamCheck
 from limits.user_models.check.vocabulary import verdict_colour, verdict_words
 
@@ -49,7 +49,7 @@ def depth_page(check: DepthCheck | xarray.Dataset) -> Figure:
             draw(ax)
         _advice(axes.flat[-1], found)
         of = f"{stream.name}: " if len(found.streams) > 1 else ""
-        title = textwrap.fill(f"{of}{verdict_words(stream.verdict, bounded=stream.bounded)}", 90)
+        title = textwrap.fill(f"{of}{verdict_words(stream.verdict, bounded=stream.bounded)}", 72)
         colour = verdict_colour(stream.verdict, bounded=stream.bounded)
         figure.suptitle(title, fontsize=11, color=colour, fontweight="bold")
     return figure
@@ -146,7 +146,7 @@ def _growth(ax: Axes, check: StreamCheck, advice: Recommendation | None) -> None
     if advice is not None and advice.tau is not None:
         predicted = check.predicted_change(advice.power)
         label = f"predicted with {advice.tau}"
-        ax.plot(counts, predicted, color=GREEN, linestyle=(0, (3, 1.5)), label=label)
+        ax.plot(counts, predicted, color="0.35", linestyle=(0, (6, 1.5, 1, 1.5)), label=label)
     ax.axhline(1, **_DASHED)
     _logarithmic(ax)
     _counted(ax, check)

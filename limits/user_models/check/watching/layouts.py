@@ -69,9 +69,5 @@ def placed(values: Tensor, index: Tensor | None, like: Tensor) -> Tensor:
     """Return values in the layout of `like`, given the numbers of their entries there."""
     if index is None:
         return values.reshape(like.shape)
-    return (
-        torch.empty_like(values)
-        .view(-1)
-        .index_copy(0, index.reshape(-1), values.reshape(-1))
-        .view(like.shape)
-    )
+    moved = values.new_empty(values.numel())
+    return moved.index_copy_(0, index.reshape(-1), values.reshape(-1)).view(like.shape)
