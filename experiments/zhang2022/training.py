@@ -1,7 +1,8 @@
-"""Training curves of the analysed network on digit images: which scalings train at any depth.
+"""The analysed network on digit images, every scaling and depth at its own best learning rate.
 
-First and last layer frozen, cross-entropy, plain stochastic gradient descent with one learning
-rate for all depths.
+First and last layer frozen, cross-entropy, plain stochastic gradient descent. Rates are shares of
+the inverse of the tangent kernel's largest eigenvalue, chosen on a validation part; the losses
+shown are those of the test part.
 """
 
 import math
@@ -10,11 +11,14 @@ from dataclasses import dataclass
 
 import matplotlib.pyplot as plt
 import numpy as np
+import torch
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.experiments.zhang2022._best_rates import best_of, is_inside, mean_interval, searched
+from limits.plots import BLUE, GREEN, ORANGE
 
 CITATION = (
     "Zhang, Yu, Yi, Chen, Liu: Stabilize deep ResNet with a sharp scaling factor tau. "
@@ -23,6 +27,8 @@ CITATION = (
 
 CHANCE = math.log(10)
 """Loss in nats of ten equal shares."""
+WIDEST = 0.5
+"""Half-width of an interval of an exponent: 1/L and L^-1/2 differ by twice that."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +36,8 @@ class Case:
     """tau = L^-beta, or a feed-forward network with weights of variance `gain` / width."""
 
     title: str
+    colour: str
+    marker: str
     beta: float = 0.0
     gain: float = 0.0
 
@@ -41,12 +49,18 @@ class Case:
 
 
 CASES = {
-    "half": Case(r"$\tau=L^{-1/2}$", beta=0.5),
-    "one": Case(r"$\tau=1/L$", beta=1.0),
-    "quarter": Case(r"$\tau=L^{-1/4}$", beta=0.25),
-    "feed-forward-1": Case("feed-forward,\nvariance $1/m$", gain=1.0),
-    "feed-forward-2": Case("feed-forward,\nvariance $2/m$", gain=2.0),
+    "half": Case(r"$\tau=L^{-1/2}$", BLUE, "o", beta=0.5),
+    "one": Case(r"$\tau=1/L$", GREEN, "^", beta=1.0),
+    "quarter": Case(r"$\tau=L^{-1/4}$", ORANGE, "s", beta=0.25),
+    "feed-forward": Case("no skip", "0.5", "D", gain=2.0),
 }
+NAMES = {
+    "half": "tau = L^-1/2",
+    "one": "tau = 1/L",
+    "quarter": "tau = L^-1/4",
+    "feed-forward": "no skip connections",
+}
+KINDS = ("validation", "test")
 
 
 @dataclass(frozen=True)
@@ -57,25 +71,35 @@ class Config:
     ----------
     depths : tuple of int
         Depths L.
-    width, epochs, batch, n_paths : int
-        Width m, passes over the digits, inputs per step, draws of all weights and orders.
-    learning_rate : float
-        Of plain stochastic gradient descent.
+    width, epochs, batch : int
+        Width m, passes over the training part, inputs per step.
+    n_paths, first_draw : int
+        Draws of all weights and orders, and the number of the first: the same in all scalings.
+    shares : tuple of float
+        Learning rates times the mean largest eigenvalue of the kernel of one input, of ratio 2.
+    kernel_inputs : int
+        Inputs that the kernel is measured on.
     """
 
-    depths: tuple[int, ...] = (4, 16, 64, 256)
+    depths: tuple[int, ...] = (4, 16, 64)
     width: int = 128
     epochs: int = 8
     batch: int = 64
-    n_paths: int = 3
-    learning_rate: float = 0.1
+    n_paths: int = 4
+    first_draw: int = 0
+    shares: tuple[float, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
+    kernel_inputs: int = 40
 
 
 SCALES = {
-    "smoke": Config(depths=(4, 16, 128), width=64, n_paths=1),
+    "smoke": Config(
+        depths=(4, 8), width=24, n_paths=2, epochs=2, shares=(4, 8, 16), kernel_inputs=10
+    ),
     "laptop": Config(),
-    "paper": Config(depths=(4, 16, 64, 256, 1024), width=512, n_paths=5),
+    "paper": Config(depths=(4, 16, 64, 256, 1024), width=512, n_paths=6),
 }
+PARTS = 4
+"""The last pass is taken in so many parts; validation losses after each are averaged."""
 
 
 def axes(config: Config) -> Mapping[str, Sequence[str | int]]:
@@ -96,114 +120,217 @@ def task(
     depth: int,
     progress: limits.Progress | None = None,
 ) -> xr.Dataset:
-    """Train all draws of one network."""
-    data = limits.data.unit_rows(limits.data.digits())
-    nets = limits.AnalysedEnsemble(
-        limits.BrownianPath(config.width), depth=depth, n_paths=config.n_paths, seed=seed,
-        features=data.features, outputs=data.n_classes, **CASES[case].network(depth),
-    )  # fmt: skip
-    losses = limits.train_analysed(
-        nets, data, rate=config.learning_rate, batch=config.batch, epochs=config.epochs,
-        seed=seed, progress=progress,
-    )  # fmt: skip
+    """Train all draws of one network at rates around its best, and test them."""
+    read = limits.data.digits()
+    data = limits.data.unit_rows(limits.data.validation_split(read))
+    held = limits.data.unit_rows(read).test_inputs, read.test_classes
+
+    def networks() -> limits.AnalysedEnsemble:
+        return limits.AnalysedEnsemble(
+            limits.BrownianPath(config.width), depth=depth, n_paths=config.n_paths,
+            seed=config.first_draw, features=data.features, outputs=data.n_classes,
+            **CASES[case].network(depth),
+        )  # fmt: skip
+
+    kernel = networks().tangent_kernel(data.train_inputs[: config.kernel_inputs]).double()
+    largest = float(torch.linalg.eigvalsh(kernel)[:, -1].mean()) / config.kernel_inputs
+    tested: dict[float, np.ndarray] = {}
+
+    def losses(share: float) -> np.ndarray:
+        found = _trained(config, networks(), data, held, share / largest)
+        tested[share] = found[1]
+        if progress is not None:
+            progress(len(tested), len(config.shares) + 2, f"{case}, depth {depth}")
+        return found[0]
+
+    found = searched(losses, config.shares)
+    shares = np.array([*config.shares, *(np.array(config.shares[:-1]) * 2**0.5)])
+    values = np.full((len(KINDS), len(shares), config.n_paths), np.nan)
+    for share, validation in found.items():
+        values[:, int(np.abs(np.log(shares / share)).argmin())] = validation, tested[share]
+    order = shares.argsort()
+    best = best_of(found)
     return xr.Dataset(
-        {"loss": (("path", "epoch"), losses.numpy())},
-        coords={"path": np.arange(config.n_paths), "epoch": 1 + np.arange(config.epochs)},
-        attrs={
-            "width": config.width, "learning_rate": config.learning_rate, "batch": config.batch,
+        {
+            "loss": (("kind", "share", "path"), values[:, order]),
+            "best_share": np.nan if best is None else best,
+            "inside": is_inside(found),
+            "eigenvalue": largest,
         },
-    )  # fmt: skip
+        coords={"kind": list(KINDS), "share": shares[order], "path": np.arange(config.n_paths)},
+        attrs={"width": config.width, "epochs": config.epochs, "batch": config.batch},
+    )
+
+
+def _trained(
+    config: Config,
+    nets: limits.AnalysedEnsemble,
+    data: limits.data.LabelledData,
+    held: tuple[torch.Tensor, torch.Tensor],
+    rate: float,
+) -> np.ndarray:
+    """Return validation and test losses ``(2, path)``; infinite where a draw diverged."""
+    n_paths = len(nets)
+
+    def descended(part: limits.data.LabelledData, epochs: int, seed: int) -> bool:
+        limits.train_analysed(
+            nets, part, rate=rate, batch=config.batch, epochs=epochs, seed=config.first_draw + seed
+        )
+        return len(nets) == n_paths
+
+    if config.epochs > 1 and not descended(data, config.epochs - 1, 0):
+        return np.full((2, n_paths), np.inf)
+    rows = torch.randperm(len(data.train_inputs), generator=torch.Generator().manual_seed(0))
+    validation = []
+    for number, chosen in enumerate(rows.tensor_split(PARTS)):
+        part = limits.data.LabelledData(
+            data.train_inputs[chosen], data.train_classes[chosen], data.test_inputs,
+            data.test_classes, data.n_classes,
+        )  # fmt: skip
+        if not descended(part, 1, 1 + number):
+            return np.full((2, n_paths), np.inf)
+        validation.append(_losses(nets, data.test_inputs, data.test_classes))
+    found = np.stack([np.mean(validation, axis=0), _losses(nets, *held)])
+    return np.where(np.isfinite(found), found, np.inf)
+
+
+def _losses(
+    nets: limits.AnalysedEnsemble, inputs: torch.Tensor, classes: torch.Tensor
+) -> np.ndarray:
+    logs = torch.log_softmax(nets.outputs(inputs).double(), dim=-1)
+    return -logs[:, torch.arange(len(classes)), classes.long()].mean(dim=1).numpy()
 
 
 def draw(dataset: xr.Dataset) -> Figure:
-    """Draw one panel a scaling, one curve a depth."""
+    """Draw validation loss against the rate at the deepest, and test loss and rate by depth."""
     with limits.plots.style():
-        figure, row = plt.subplots(
-            1, len(CASES), figsize=(7.2, 2.7), layout="constrained", sharey=True
-        )
-        for ax, case in zip(row, CASES, strict=True):
-            _draw_curves(ax, dataset.sel(case=case))
-            ax.set_title(CASES[case].title, fontsize=8.5)
-            ax.set_xlabel("epoch")
-        row[0].set_ylabel("training loss (nats)")
-        row[0].set(yscale="log", ylim=(0.03, 30))
-        row[0].set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
-        row[0].text(1, 1.08 * CHANCE, "chance", fontsize=6.5, color="0.35")
-        handles, labels = row[0].get_legend_handles_labels()
-        row[1].legend(handles, labels, fontsize=6.5, loc="lower left", handlelength=2.2)
+        figure, (left, middle, right) = plt.subplots(1, 3, figsize=(7.2, 2.8), layout="constrained")
+        depths = dataset["depth"].to_numpy()
+        for case, look in CASES.items():
+            part = dataset.sel(case=case)
+            style = {"color": look.colour, "marker": look.marker, "markersize": 3.5}
+            _draw_shares(left, part.sel(depth=depths[-1]), style)
+            losses = np.stack([at_best(dataset, case, int(depth)) for depth in depths])
+            middle.plot(depths, np.exp(np.log(losses).mean(axis=1)), label=look.title, **style)
+            middle.fill_between(
+                depths, losses.min(axis=1), losses.max(axis=1), color=look.colour, alpha=0.15
+            )
+            right.plot(depths, best_rates(dataset, case), **style)
+        left.set(xscale="log", yscale="log", xlabel=r"rate $\times\ \lambda_{\max}$",
+                 ylabel="validation loss (nats)", title=f"choice at $L={depths[-1]}$")  # fmt: skip
+        middle.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="test loss (nats)",
+                   title="each at its best rate")  # fmt: skip
+        middle.axhline(CHANCE, linestyle="--", color="0.35", linewidth=0.9)
+        right.set(xscale="log", yscale="log", xlabel="depth $L$", ylabel="best rate",
+                  title="what the best rate is")  # fmt: skip
+        for ax in (middle, right):
+            ax.set_xticks(depths, [str(depth) for depth in depths])
+            ax.minorticks_off()
         settings = dataset.attrs
-        figure.supxlabel(
-            f"digits, $m={settings['width']}$, first and last layer frozen, SGD "
-            f"{settings['learning_rate']:g}, batch {settings['batch']}; lines: mean, "
-            f"bands: all {dataset.sizes['path']} draws; cross: a draw diverged",
-            fontsize=7.5, color="0.35",
+        figure.legend(*middle.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+        figure.suptitle(
+            f"digits, $m={settings['width']}$, {settings['epochs']} passes, bands: all "
+            f"{dataset.sizes['path']} draws; dashed: chance", fontsize=7.5, color="0.35",
         )  # fmt: skip
     return figure
 
 
-def _draw_curves(ax: Axes, part: xr.Dataset) -> None:
-    depths = part["depth"].to_numpy()
-    epochs = part["epoch"].to_numpy()
-    shades = plt.get_cmap("viridis")(np.linspace(0, 0.88, len(depths)))
-    looks = zip(depths, shades, ("-", "--", "-.", ":", "-"), "os^Dv", strict=False)
-    for depth, shade, dashes, marker in looks:
-        losses = part["loss"].sel(depth=depth).transpose("path", "epoch").to_numpy()
-        left = ~np.isnan(losses).all(axis=0)
-        alive = losses[:, left]
-        ax.plot(
-            epochs[left], np.nanmean(alive, axis=0), color=shade, linestyle=dashes, marker=marker,
-            markersize=2.8, label=f"$L={depth}$",
-        )  # fmt: skip
-        ax.fill_between(
-            epochs[left], np.nanmin(alive, axis=0), np.nanmax(alive, axis=0), color=shade,
-            alpha=0.25, linewidth=0,
-        )  # fmt: skip
-        lost = np.isnan(losses)
-        first = epochs[lost[lost.any(axis=1)].argmax(axis=1)]
-        ax.plot(first, np.geomspace(9, 24, len(losses))[: len(first)], "x", color=shade)
-    ax.set_xticks([2, 4, 6, 8] if len(epochs) == 8 else epochs)
-    ax.axhline(CHANCE, linestyle="--", color="0.35", linewidth=0.8, zorder=0)
+def _draw_shares(ax: Axes, part: xr.Dataset, style: dict) -> None:
+    losses = part["loss"].sel(kind="validation").transpose("share", "path").to_numpy()
+    known = np.isfinite(losses).all(axis=1)
+    ax.plot(part["share"].to_numpy()[known], np.exp(np.log(losses[known]).mean(axis=1)), **style)
+
+
+def at_best(dataset: xr.Dataset, case: str, depth: int) -> np.ndarray:
+    """Return the test losses at the best rate, ``(path,)``; infinite where no rate trains."""
+    part = dataset.sel(case=case, depth=depth)
+    share = float(part["best_share"])
+    if np.isnan(share):
+        return np.full(dataset.sizes["path"], np.inf)
+    return part["loss"].sel(kind="test").sel(share=share, method="nearest").to_numpy()
+
+
+def best_rates(dataset: xr.Dataset, case: str) -> np.ndarray:
+    """Return the best rates, ``(depth,)``."""
+    part = dataset.sel(case=case)
+    return (part["best_share"] / part["eigenvalue"]).transpose("depth").to_numpy()
+
+
+def slopes(dataset: xr.Dataset, case: str) -> np.ndarray:
+    """Return the exponent of the depth in every draw's test loss at the best rates."""
+    depths = dataset["depth"].to_numpy()
+    logs = np.log(np.stack([at_best(dataset, case, int(depth)) for depth in depths]))
+    centred = np.log(depths) - np.log(depths).mean()
+    return centred @ logs / (centred @ centred)
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
-    """Judge which networks train."""
-    depths = dataset["depth"].to_numpy()
-    last = dataset["loss"].isel(epoch=-1).transpose("case", "depth", "path")
-    half = last.sel(case="half").to_numpy()
-    one = last.sel(case="one").mean("path").to_numpy()
-    deepest = depths[-1]
-    quarter = last.sel(case="quarter", depth=deepest).to_numpy()
-    deep = dataset["loss"].sel(
-        case=["feed-forward-1", "feed-forward-2"], depth=depths[depths >= 64]
-    )
-    vanished = last.sel(case="feed-forward-1", depth=depths[depths >= 64]).to_numpy()
-    spread = half.mean(axis=1).max() / half.mean(axis=1).min()
+    """Judge what depth and scaling do to the loss at the best rate."""
     return (
-        limits.Verdict(
-            "tau = L^-1/2: losses after training at all depths",
-            "within a factor 2 of each other, every draw below 1",
-            f"factor {spread:.2f} ("
-            + ", ".join(f"{value:.3f}" for value in half.mean(axis=1))
-            + f"), draws up to {half.max():.3f}",
-            bool(spread < 2 and half.max() < 1),
-        ),
-        limits.Verdict(
-            f"tau = L^-1/4 at L = {deepest}",
-            "every draw fails: diverges, or stays above 2",
-            f"{int(np.isnan(quarter).sum())} of {quarter.size} diverged",
-            bool((np.isnan(quarter) | (quarter > 2)).all()),
-        ),
-        limits.Verdict(
-            "tau = 1/L learns more slowly the deeper it is",
-            "loss after training grows with depth",
-            ", ".join(f"{value:.2f}" for value in one),
-            bool((np.diff(one) > 0).all()),
-        ),
-        limits.Verdict(
-            "feed-forward at L >= 64 does not leave 2.30",
-            "variance 1/m: within 0.02 in the end; both: no epoch of any draw below 2.25",
-            f"{vanished.min():.3f}-{vanished.max():.3f}; lowest epoch {float(deep.min()):.3f}, "
-            f"{int(np.isnan(deep.isel(epoch=-1)).sum())} draws diverged",
-            bool(np.abs(vanished - CHANCE).max() < 0.02 and float(deep.min()) > 2.25),
-        ),
+        *(_depth_verdict(dataset, case) for case in ("half", "one")),
+        *(_worse_verdict(dataset, case) for case in ("quarter", "feed-forward")),
+        _rate_verdict(dataset),
+    )
+
+
+def _inside(dataset: xr.Dataset, *cases: str) -> bool:
+    return bool(dataset["inside"].sel(case=list(cases)).all())
+
+
+def _depth_verdict(dataset: xr.Dataset, case: str) -> limits.Verdict:
+    middle, low, high = mean_interval(slopes(dataset, case))
+    # Narrow enough that a loss as far from its start as L^(1/4) would be seen.
+    sure = _inside(dataset, case) and (high - low) / 2 < WIDEST / 2
+    depths = dataset["depth"].to_numpy()
+    return limits.Verdict(
+        f"{NAMES[case]}: at its own best rates, training does not slow down with depth",
+        f"95 % interval of the exponent of L in the test loss not above 0, half of it below "
+        f"{WIDEST / 2:g}, best rates inside the grid",
+        f"{middle:.3f} [{low:.3f}, {high:.3f}], L = {depths[0]}-{depths[-1]}, "
+        f"{dataset.sizes['path']} draws",
+        sure and low <= 0,
+        decided=sure,
+    )
+
+
+def _worse_verdict(dataset: xr.Dataset, case: str) -> limits.Verdict:
+    deepest = int(dataset["depth"][-1])
+    gap = np.log(at_best(dataset, case, deepest) / at_best(dataset, "half", deepest))
+    sure = _inside(dataset, "half") and bool(np.isfinite(gap).all())
+    middle, low, high = mean_interval(gap) if sure else (np.inf, -np.inf, np.inf)
+    lost = bool(np.isnan(dataset["best_share"].sel(case=case, depth=deepest)))
+    inside = sure and bool(dataset["inside"].sel(case=case, depth=deepest))
+    name = NAMES[case]
+    return limits.Verdict(
+        f"{name} at L = {deepest}: learns less than L^-1/2, each at its own best rate",
+        "95 % interval of the paired difference of log test losses above 0, best rates inside the "
+        "grid; or no rate at which all draws train",
+        "no rate trains all draws" if lost else
+        f"{middle:.2f} [{low:.2f}, {high:.2f}], {dataset.sizes['path']} draws",
+        lost or (inside and low > 0),
+        decided=lost or (inside and (low > 0 or high < 0)),
+    )  # fmt: skip
+
+
+def _rate_verdict(dataset: xr.Dataset) -> limits.Verdict:
+    depths = dataset["depth"].to_numpy()
+    span = math.log2(depths[-1] / depths[0])
+    found, kernel = {}, {}
+    for case in ("half", "one"):
+        rates, values = best_rates(dataset, case), dataset["eigenvalue"].sel(case=case).to_numpy()
+        found[case] = math.log2(rates[-1] / rates[0]) / span
+        kernel[case] = -math.log2(values[-1] / values[0]) / span
+    # Rates are known to a factor sqrt(2) at either end of the depths.
+    reach = 1 / span
+    gap = found["one"] - found["half"]
+    low, high = gap - 2 * reach, gap + 2 * reach
+    expected, sure = kernel["one"] - kernel["half"], _inside(dataset, "half", "one")
+    return limits.Verdict(
+        "the best rate grows by a factor L more at 1/L than at L^-1/2, as the kernel falls",
+        f"the kernels' {expected:.2f} within the grid's resolution, of both scalings at both ends, "
+        "and 0 outside",
+        f"exponents {found['one']:.2f} and {found['half']:.2f} (kernels: {kernel['one']:.2f}, "
+        f"{kernel['half']:.2f}): {gap:.2f} [{low:.2f}, {high:.2f}]",
+        sure and low <= expected <= high and low > 0,
+        decided=sure,
     )

@@ -11,9 +11,9 @@ from limits.sweeps.experiment import PACKAGE, package_of_experiments
 from tests.experiments.stored import stored
 
 package_of_experiments()
-descent, training, practice = (
+descent, training, practice, _best_rates = (
     importlib.import_module(f"{PACKAGE}.zhang2022.{name}")
-    for name in ("descent", "training", "practice")
+    for name in ("descent", "training", "practice", "_best_rates")
 )
 MODULES = {"descent": descent, "training": training, "practice": practice}
 
@@ -59,12 +59,88 @@ def test_intervals_of_shares_are_those_of_clopper_and_pearson():
     assert descent.share_interval(10, 10) == pytest.approx((0.005**0.1, 1))
 
 
-def test_the_check_of_training_notices_what_trains_and_what_does_not(datasets):
+def made_up_training(
+    exponents: dict[str, float], *, spread: float = 0.05, rates: dict[str, float] | None = None
+) -> xr.Dataset:
+    """Make up test losses that go like L^exponent at best rates of order L^rate / lambda."""
+    depths, shares = np.array([4, 16, 64]), 2.0 ** np.arange(0, 10)
+    cases, rates = list(training.CASES), rates or {}
+    kernel = {"half": 0.1, "one": -0.9, "quarter": 1.0, "feed-forward": 1.0}
+    noise = spread * np.random.default_rng(0).standard_normal((len(cases), 3, 2, 1, 4))
+    loss = np.empty((len(cases), 3, 2, len(shares), 4))
+    best = np.empty((len(cases), 3))
+    for i, case in enumerate(cases):
+        for j, depth in enumerate(depths):
+            at = 16 * (depth / 4) ** rates.get(case, 0.0)
+            best[i, j] = shares[np.abs(np.log(shares / at)).argmin()]
+            curve = np.square(np.log(shares / best[i, j])) / 10
+            loss[i, j] = np.exp(curve[:, None] + noise[i, j]) * 0.2 * depth ** exponents[case]
+    eigenvalues = [[depth ** kernel[case] for depth in depths] for case in cases]
+    return xr.Dataset(
+        {
+            "loss": (("case", "depth", "kind", "share", "path"), loss),
+            "best_share": (("case", "depth"), best),
+            "inside": (("case", "depth"), np.ones(best.shape, dtype=bool)),
+            "eigenvalue": (("case", "depth"), eigenvalues),
+        },
+        coords={
+            "case": cases, "depth": depths, "kind": list(training.KINDS), "share": shares,
+            "path": np.arange(4),
+        },
+        attrs={"width": 8, "epochs": 2, "batch": 64},
+    )  # fmt: skip
+
+
+FLAT = {"half": 0.0, "one": 0.0, "quarter": 0.3, "feed-forward": 0.3}
+
+
+def test_the_check_of_training_follows_what_depth_does():
+    assert [each.word for each in training.check(made_up_training(FLAT))] == ["pass"] * 5
+    slow = made_up_training({"half": 0.2, "one": 0.2, "quarter": 0.0, "feed-forward": 0.0})
+    assert [each.word for each in training.check(slow)][:4] == ["FAIL"] * 4
+    # 1/L at the rates of L^-1/2: lambda times the rate falls with depth.
+    still = training.check(made_up_training(FLAT, rates={"one": -1.0}))
+    assert still[4].word == "FAIL"
+    noisy = training.check(made_up_training(FLAT, spread=1.0))
+    assert [each.word for each in noisy][:2] == ["not decided"] * 2
+
+
+def test_the_check_of_training_takes_no_best_rate_at_the_end_of_its_grid():
+    dataset = made_up_training(FLAT)
+    dataset["inside"][:] = False
+    assert {each.word for each in training.check(dataset)} == {"not decided"}
+    # Where no rate trains all draws there is no best one, and the scaling has lost.
+    lost = made_up_training(FLAT)
+    lost["best_share"].loc[{"case": "quarter", "depth": 64}] = np.nan
+    assert training.check(lost)[2].passed
+
+
+def test_stored_curves_of_other_scalings_are_noticed(datasets):
     broken = datasets["training"].copy(deep=True)
-    swapped = {"half": "one", "one": "half", "quarter": "half", "feed-forward-1": "half"}
+    swapped = {"half": "quarter", "one": "quarter", "quarter": "half", "feed-forward": "half"}
     for case, source in swapped.items():
-        broken["loss"].loc[{"case": case}] = datasets["training"]["loss"].sel(case=source)
-    assert [each.passed for each in training.check(broken)] == [False] * 4
+        for name in ("loss", "best_share", "inside", "eigenvalue"):
+            broken[name].loc[{"case": case}] = (
+                datasets["training"][name].sel(case=source).transpose(*broken[name].dims[1:])
+                if broken[name].dims[0] == "case"
+                else datasets["training"][name].sel(case=source)
+            )
+    assert not any(each.passed for each in training.check(broken))
+
+
+def test_rates_are_tried_around_the_best_of_the_coarse_ones():
+    asked = []
+
+    def losses(rate: float) -> np.ndarray:
+        asked.append(rate)
+        return np.exp([np.square(np.log2(rate / 3)), 0.0])
+
+    found = _best_rates.searched(losses, (1.0, 2.0, 4.0, 8.0))
+    assert asked[4:] == pytest.approx([4 / 2**0.5, 4 * 2**0.5])
+    assert _best_rates.best_of(found) == pytest.approx(4 / 2**0.5)
+    assert _best_rates.is_inside(found)
+    assert not _best_rates.is_inside({1.0: np.ones(2), 2.0: 2 * np.ones(2)})
+    assert _best_rates.best_of({1.0: np.array([1.0, np.inf])}) is None
 
 
 def test_the_check_of_practice_notices_exchanged_networks(datasets):
