@@ -176,8 +176,8 @@ def draw(dataset: xr.Dataset) -> Figure:
             _growth(row[0], at, "change", "growth", "forward")
             _growth(row[1], at, "gradient_change", "gradient_growth", "backward")
             _training(row[2], at)
-            row[0].set_ylabel(f"{network}\n\nrelative change of states")
-            row[1].set_ylabel("relative change of gradients")
+            row[0].set_ylabel(f"{network}\n\nchange of states")
+            row[1].set_ylabel("change of gradients")
         for ax, title in zip(panels[0], ("forward", "backward", "training"), strict=True):
             ax.set_title(title)
     return figure
@@ -191,7 +191,8 @@ def _growth(ax: Axes, at: xr.Dataset, name: str, growth: str, direction: str) ->
         one = at.sel(state=state)
         values, counts = one[name].transpose("depth", "draw").to_numpy(), one["branches"]
         middle = np.exp(np.log(values).mean(axis=1))
-        label = f"{state}: $L^{{{float(one[growth]):+.2f}}}$, {one[direction].item()}"
+        law = grown(counts.to_numpy(), middle, float(one[growth]))
+        label = f"{state}: {law}, {one[direction].item()}"
         ax.fill_between(counts, values.min(1), values.max(1), color=colour, alpha=0.15)
         ax.plot(counts, middle, color=colour, marker=marker, label=label)
     ax.axhline(1, color="0.25", linestyle=(0, (4, 2)), linewidth=1.1)
@@ -203,6 +204,22 @@ def _growth(ax: Axes, at: xr.Dataset, name: str, growth: str, direction: str) ->
     ax.set_ylim(low, high * (high / low) ** 0.4)
 
 
+def grown(counts: np.ndarray, values: np.ndarray, power: float) -> str:
+    """Return how values grow with the number of branches: by the straighter of two lines.
+
+    Logs against L are straight where growth is exponential, logs against log L where it is a
+    power; what hardly grows is given as a power.
+    """
+    logs = np.log(values)
+    left = {}
+    for name, places in (("exponential", counts.astype(float)), ("power", np.log(counts))):
+        slope, start = np.polyfit(places, logs, 1)
+        left[name] = (float(np.square(logs - slope * places - start).sum()), slope)
+    if left["exponential"][0] < left["power"][0] and np.ptp(logs) > 1:
+        return f"$e^{{{left['exponential'][1]:.2f}L}}$"
+    return f"$L^{{{power:+.2f}}}$"
+
+
 def _training(ax: Axes, at: xr.Dataset) -> None:
     for state, (colour, _) in _LOOKS.items():
         losses = at["loss"].sel(state=state).to_numpy()
@@ -210,7 +227,9 @@ def _training(ax: Axes, at: xr.Dataset) -> None:
         ax.plot(np.where(np.isfinite(losses), losses, np.nan), color=colour, label=state + factor)
     ax.axhline(np.log(10), color="0.25", linestyle=(0, (4, 2)), linewidth=1.1, label="chance")
     ax.set(yscale="log", xlabel="step of Adam", ylabel="loss (nats)")
-    ax.legend(fontsize=7)
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high * (high / low) ** 0.5)
+    ax.legend(fontsize=7, loc="upper right")
 
 
 def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:

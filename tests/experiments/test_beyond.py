@@ -21,6 +21,13 @@ def test_wrong_numbers_fail_their_check():
     assert sum(not each.passed for each in depth_check.check(swapped)) >= 4
 
 
+def test_exponential_growth_is_not_named_by_a_power():
+    counts = np.array([8, 16, 32, 64])
+    assert depth_check.grown(counts, np.exp(0.25 * counts), 3.9) == "$e^{0.25L}$"
+    assert depth_check.grown(counts, counts**1.5, 1.5) == "$L^{+1.50}$"
+    assert depth_check.grown(counts, 1 + 1e-3 * counts, 0.01) == "$L^{+0.01}$"
+
+
 def losses_with_best_rates(shifts: dict[str, float], *, spread: float = 0.2) -> xr.Dataset:
     """Make up losses whose best rates move by 2^shift between depths, draws by 2^spread."""
     steps = np.arange(-24, -3) / 2
