@@ -35,7 +35,7 @@ def _pull(
                     p[n, i] = 0
         multiply_transposed(pulled, p[n], outer)
         if form.has_inner:
-            preactivate(before, state[n], inner, scale, p.dtype.type(form.bias))
+            preactivate(before, state[n], inner, before.size, scale, p.dtype.type(form.bias))
             differentiate(slope, before, slope.size, form.activation)
             for i in range(slope.size):
                 slope[i] *= pulled[i] * scale
@@ -112,8 +112,8 @@ def _push(
     before, field, pushed, product = work[0], work[1], work[2], work[3]
     for n in range(h.shape[0]):
         if form.has_inner:
-            multiply(product, q[n], inner)
-            preactivate(before, h[n], inner, scale, h.dtype.type(form.bias))
+            multiply(product, q[n], inner, product.size)
+            preactivate(before, h[n], inner, before.size, scale, h.dtype.type(form.bias))
             differentiate(pushed, before, pushed.size, form.activation)
             for i in range(pushed.size):
                 pushed[i] *= product[i] * scale
@@ -123,9 +123,9 @@ def _push(
             for i in range(pushed.size):
                 pushed[i] *= q[n, i]
             activate(field, h[n], field.size, form.activation)
-        multiply(product, pushed, outer)
+        multiply(product, pushed, outer, product.size)
         add_product(q[n], product, factor[n], FALSE)
-        multiply(product, field, outer)
+        multiply(product, field, outer, product.size)
         add_product(h[n], product, factor[n], form.reflects)
         if form.reflects:
             for i in range(pushed.size):

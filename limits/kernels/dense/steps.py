@@ -11,7 +11,7 @@ import numpy as np
 
 from limits.kernels.cpu import fill_flat
 from limits.kernels.dense.products import add_to, multiply
-from limits.kernels.jit import ONE, ZERO, loop
+from limits.kernels.jit import ONE, ZERO, lean, loop
 
 __all__ = [
     "WINDOW",
@@ -19,10 +19,12 @@ __all__ = [
     "LayerForm",
     "Steps",
     "add_product",
+    "add_products",
     "begin",
     "carry",
     "draw_layers",
     "keep_state",
+    "next_look",
     "preactivate",
     "read_matrices",
     "rescale",
@@ -97,7 +99,7 @@ def read_matrices(
             add_to(total, window[k * size : (k + 1) * size], at + k == 0)
 
 
-@loop
+@lean
 def carry(values: Any, exponents: Any, h: Any, powers: Any) -> None:
     """Copy the states of one path, ``(input, width)``, and their exponents.
 
@@ -116,7 +118,7 @@ def begin(values: Any, exponents: Any, h: Any, powers: Any, path: Any, steps: An
         carry(h[n], powers[n], values[steps.offset[n], path], exponents[steps.offset[n], path])
 
 
-@loop
+@lean
 def rescale(h: Any, exponents: Any, reach: Any) -> None:
     """Divide every state by the power of two that its largest entry is of."""
     for n in range(h.shape[0]):
@@ -131,15 +133,15 @@ def rescale(h: Any, exponents: Any, reach: Any) -> None:
         exponents[n] += exponent
 
 
-@loop
-def preactivate(z: Any, h: Any, inner: Any, scale: Any, bias: Any) -> None:
-    """Write W h + bias."""
-    multiply(z, h, inner)
+@lean
+def preactivate(z: Any, h: Any, inner: Any, width: Any, scale: Any, bias: Any) -> None:
+    """Write W h + bias of states in a row."""
+    multiply(z, h, inner, width)
     for i in range(z.size):
         z[i] = z[i] * scale + bias
 
 
-@loop
+@lean
 def add_product(h: Any, product: Any, factor: Any, reflects: Any) -> None:
     """Add factor times a product to a state, and set it to zero below, if the block reflects."""
     for i in range(h.size):
@@ -147,7 +149,20 @@ def add_product(h: Any, product: Any, factor: Any, reflects: Any) -> None:
         h[i] = h.dtype.type(0) if reflects and x < 0 else x
 
 
-@loop
+@lean
+def add_products(h: Any, product: Any, factor: Any, reflects: Any) -> None:
+    """Add to states in a row what `add_product` adds to one, each with its factor."""
+    width = h.size // factor.size
+    for n in range(factor.size):
+        add_product(
+            h[n * width : (n + 1) * width],
+            product[n * width : (n + 1) * width],
+            factor[n],
+            reflects,
+        )
+
+
+@lean
 def keep_state(
     values: Any, exponents: Any, h: Any, powers: Any, n: Any, done: Any, path: Any, steps: Any
 ) -> None:
@@ -157,3 +172,11 @@ def keep_state(
     if done % steps.stride[n] == 0:
         kept = steps.offset[n] + done // steps.stride[n]
         carry(values[kept, path], exponents[kept, path], h, powers)
+
+
+@lean
+def next_look(done: Any, n: Any, steps: Any) -> Any:
+    """Return after how many layers of the n-th depth `keep_state` next does something."""
+    stride, period = steps.stride[n], steps.period[n]
+    kept = (done // stride + 1) * stride
+    return min(kept, (done // period + 1) * period) if period else kept
