@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from limits.torch_range import warn_outside_range
+
 if TYPE_CHECKING:
     import limits.closed_forms as closed_forms
     import limits.data as data
@@ -105,6 +107,9 @@ _PUBLIC = {name: room for room, names in _FACE.items() for name in names.split()
 _HOMES = _PUBLIC | {name: room for room, names in _MOVED.items() for name in names.split()}
 
 __all__ = [*_MODULES, *_PUBLIC]  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+warn_outside_range()
 
 
 def __getattr__(name: str) -> Any:
