@@ -356,6 +356,42 @@ def test_positions_that_every_layer_reads_are_no_stream():
     assert depths(find_streams(Positioned(), torch.randn(2, 4, WIDTH))) == [3]
 
 
+def test_two_heads_that_meet_are_no_residual_sum():
+    class TwoHeads(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stack = nn.Sequential(*(Block(mlp()) for _ in range(4)))
+            self.heads = nn.ModuleList(nn.Linear(WIDTH, 2) for _ in range(2))
+
+        def forward(self, x):
+            h = self.stack(x)
+            return (self.heads[0](h) + self.heads[1](h)) / 2
+
+    scaled = limits.scale_residuals(TwoHeads(), inputs=torch.randn(2, WIDTH))
+    assert scaled.depth == 4
+    assert [(each.kind, each.count) for each in scaled.dropped] == [("even", 1)]
+
+
+def test_what_a_recurrence_inside_of_a_branch_adds_up_is_no_stream():
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside, self.out = nn.Linear(WIDTH, WIDTH), nn.Linear(WIDTH, WIDTH)
+
+        def forward(self, x):
+            values, state = self.inside(x), torch.zeros(x.shape[0], WIDTH)
+            states = []
+            for t in range(x.shape[1]):
+                state = state + torch.tanh(self.inside(state)) * values[:, t]
+                states.append(state)
+            return self.out(torch.stack(states, 1))
+
+    model = nn.Sequential(*(Block(Recurrent()) for _ in range(2)))
+    found = find_streams(model, torch.randn(2, 3, WIDTH))
+    assert depths(found) == [2]
+    assert [(each.kind, each.count) for each in found.dropped] == [("inside", 6)]
+
+
 class Parallel(nn.Module):
     """GPT-NeoX: attention that returns a pair, beside an MLP, and the stream added last."""
 

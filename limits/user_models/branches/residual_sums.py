@@ -28,6 +28,8 @@ class ResidualAddition:
         Whether h is the first operand.
     certain : bool
         False where both operands pass through weights and neither is clearly the shortcut.
+    even : bool
+        Whether both operands pass through equally many weights.
     fork : int
         Node where the branch leaves the stream: that of h, or what h is a shortcut from.
     straight : bool
@@ -45,6 +47,7 @@ class ResidualAddition:
     total: int
     skip_first: bool
     certain: bool = True
+    even: bool = False
     fork: int = -1
     straight: bool = True
     between: frozenset[int] = frozenset()
@@ -120,7 +123,9 @@ def judged(nodes: list[Node], a: int, b: int) -> ResidualAddition | None:
     in_a, in_b = (_weights(nodes, way, fork) for way in ways)
     skip, branch, way = (a, b, ways[1]) if in_a < in_b else (b, a, ways[0])
     certain = max(in_a, in_b) >= _CLEARLY_LONGER * min(in_a, in_b)
-    return replace(_sum(skip, branch, fork, way), straight=False, certain=certain)
+    return replace(
+        _sum(skip, branch, fork, way), straight=False, certain=certain, even=in_a == in_b
+    )
 
 
 def _straight(nodes: list[Node], skip: int, branch: int, fork: int) -> ResidualAddition | None:

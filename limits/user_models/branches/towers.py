@@ -23,10 +23,10 @@ class Dropped:
     ----------
     count : int
         How many.
-    kind : {"long skip", "inside", "two ways", "unclear", "weights", "not named"}
+    kind : {"long skip", "inside", "two ways", "even", "unclear", "weights", "not named"}
         A skip around a whole tower; a sum inside of a branch; two ways of one branch that meet
-        again; a sum of two operands that both may be the branch; a sum of weights; one whose
-        branch the user did not name.
+        again; two ways outside of any branch, such as two heads; a sum of two operands that both
+        may be the branch; a sum of weights; one whose branch the user did not name.
     reason : str
         A sentence about them.
     additions : tuple of int
@@ -51,6 +51,7 @@ _REASONS = {
     "long skip": "a long skip around other sums, of which there is one however deep the network",
     "inside": "inside of another branch, and scaled with it",
     "two ways": "two ways of one branch that meet again, and are scaled with it",
+    "even": "two ways with equally many weights, such as two heads, and no shortcut",
     "unclear": "both operands pass through weights and neither is clearly a shortcut",
     "weights": "sums of weights that no input reaches",
     "not named": "their branches are not among those named",
@@ -66,7 +67,7 @@ def towers_of(graph: Graph, found: list[ResidualAddition]) -> tuple[list[Chain],
     """
     dropped: dict[str, list[ResidualAddition]] = defaultdict(list)
     sure = [each for each in found if each.certain]
-    above = _containers(sure)
+    above = _containers(graph, sure)
     kept = []
     for each in sure:
         loose = not each.straight and above[each.total] is not None
@@ -94,7 +95,8 @@ def towers_of(graph: Graph, found: list[ResidualAddition]) -> tuple[list[Chain],
     for each in found:
         if not each.certain:
             hidden = any(each.total in other.between for other in kept)
-            dropped["two ways" if hidden else "unclear"].append(each)
+            reason = "two ways" if hidden else "even" if each.even and chains else "unclear"
+            dropped[reason].append(each)
     chains.sort(key=lambda chain: chain.sums[0].total)
     return chains, [dropped_for(kind, sums) for kind, sums in dropped.items() if sums]
 
@@ -114,11 +116,12 @@ def dropped_for(kind: str, sums: Iterable[ResidualAddition]) -> Dropped:
     return Dropped(len(places), kind, _REASONS[kind], places)
 
 
-def _containers(sums: list[ResidualAddition]) -> dict[int, int | None]:
+def _containers(graph: Graph, sums: list[ResidualAddition]) -> dict[int, int | None]:
     """Return, by the totals of sums, the total of the innermost sum whose branch they are in.
 
-    A sum is inside of a branch if its stream begins there: of two streams that read each other,
-    such as a reversible pair, neither is inside of the other.
+    A sum is inside of a branch if its stream begins there, or as a constant (what a recurrence
+    inside of a branch adds up): of two streams that read each other, such as a reversible pair,
+    neither is inside of the other.
     """
     above: dict[int, int | None] = {each.total: None for each in sums}
     by_total = {each.total: each for each in sums}
@@ -133,7 +136,11 @@ def _containers(sums: list[ResidualAddition]) -> dict[int, int | None]:
             held = [total for total in by_total if total in outer.between]
         for total in held:
             each = by_total[total]
-            begins_here = each.skip in outer.between or each.fork in (outer.fork, outer.skip)
+            begins_here = (
+                each.skip in outer.between
+                or each.fork in (outer.fork, outer.skip)
+                or not graph.nodes[each.skip].from_input
+            )
             goes_on = any(
                 next_one.total not in outer.between and next_one.total != outer.total
                 for next_one in followers[total]
