@@ -386,10 +386,45 @@ def test_what_a_recurrence_inside_of_a_branch_adds_up_is_no_stream():
                 states.append(state)
             return self.out(torch.stack(states, 1))
 
-    model = nn.Sequential(*(Block(Recurrent()) for _ in range(2)))
-    found = find_streams(model, torch.randn(2, 3, WIDTH))
-    assert depths(found) == [2]
-    assert [(each.kind, each.count) for each in found.dropped] == [("inside", 6)]
+    class Kept(Recurrent):
+        """Returns the state after the last token as well, which no sum reads."""
+
+        def forward(self, x):
+            state = torch.tanh(self.inside(x[:, 0]))
+            out = super().forward(x)
+            return out, state + torch.tanh(self.inside(state)) * x[:, 1]
+
+    class Reading(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = Kept()
+
+        def forward(self, h):
+            return h + self.body(h)[0]
+
+    for model, inside in (
+        (nn.Sequential(*(Block(Recurrent()) for _ in range(2))), 6),
+        (nn.Sequential(*(Reading() for _ in range(2))), 8),
+    ):
+        found = find_streams(model, torch.randn(2, 3, WIDTH))
+        assert depths(found) == [2]
+        assert [(each.kind, each.count) for each in found.dropped] == [("inside", inside)]
+
+
+def test_a_state_that_goes_on_in_two_ways_is_two_streams():
+    class Forked(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shared, self.left, self.right = (
+                nn.Sequential(*(Block(mlp()) for _ in range(n))) for n in (2, 5, 4)
+            )
+
+        def forward(self, x):
+            h = self.shared(x)
+            return self.left(h), self.right(h)
+
+    found = find_streams(Forked(), torch.randn(2, WIDTH))
+    assert sorted(depths(found)) == [4, 7]
 
 
 class Parallel(nn.Module):

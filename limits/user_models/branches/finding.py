@@ -8,13 +8,14 @@ from torch import nn
 
 from limits.exceptions import BranchError
 from limits.user_models.branches.calls import Inputs, as_call, first_that_runs, on_device_of
+from limits.user_models.branches.chains import chains_of
 from limits.user_models.branches.forward_graph import record
 from limits.user_models.branches.graph.nodes import Graph
-from limits.user_models.branches.hooking import Hook, Hookable
 from limits.user_models.branches.naming import BranchChoice, chosen_names
 from limits.user_models.branches.residual_sums import ResidualAddition, residual_additions
+from limits.user_models.branches.scaling.hooking import Hook, Hookable
 from limits.user_models.branches.streams import ResidualStream, Streams
-from limits.user_models.branches.towers import Chain, chains_of, dropped_for, towers_of
+from limits.user_models.branches.towers import Chain, dropped_for, towers_of
 
 __all__ = ["find_streams", "graph_of", "refuse_hook", "stream_of", "where_is"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from limits.user_models.branches.graph.nodes import Graph
-from limits.user_models.branches.hooking import Hook
 from limits.user_models.branches.residual_sums import ResidualAddition
+from limits.user_models.branches.scaling.hooking import Hook
 from limits.user_models.branches.towers import Dropped
 
 __all__ = ["ResidualStream", "Streams"]

@@ -2,13 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from limits.user_models.branches.graph.linearity import mixes
+from limits.user_models.branches.chains import chains_of
 from limits.user_models.branches.graph.nodes import Graph
 from limits.user_models.branches.residual_sums import ResidualAddition
 
-__all__ = ["Chain", "Dropped", "chains_of", "towers_of"]
+__all__ = ["Chain", "Dropped", "dropped_for", "towers_of"]
 
 # A tower inside of a branch that has no more sums than this is the inside of a block: it does not
 # get deeper with the network.
@@ -66,6 +66,8 @@ def towers_of(graph: Graph, found: list[ResidualAddition]) -> tuple[list[Chain],
     stream of its own if it is longer than a block has sums.
     """
     dropped: dict[str, list[ResidualAddition]] = defaultdict(list)
+    alive = _read(graph)
+    found = [each for each in found if each.total in alive]
     sure = [each for each in found if each.certain]
     above = _containers(graph, sure)
     kept = []
@@ -82,12 +84,12 @@ def towers_of(graph: Graph, found: list[ResidualAddition]) -> tuple[list[Chain],
         while holder is not None and holder not in holders:
             holder = above[holder]
         towers[-1 if holder is None else holder].append(each)
-    chains = []
+    chains, aside = [], _Aside(graph, list(holders.values()))
     for holder, sums in towers.items():
         inside = holders.get(holder)
         nodes = range(len(graph.nodes)) if inside is None else sorted(inside.between)
         for chain in chains_of(graph, sums, nodes):
-            reason = _why_not(graph, chain, inside)
+            reason = _why_not(graph, chain, inside, aside)
             if reason is None:
                 chains.append(Chain(tuple(chain), inside))
             else:
@@ -102,12 +104,48 @@ def towers_of(graph: Graph, found: list[ResidualAddition]) -> tuple[list[Chain],
 
 
 def _why_not(
-    graph: Graph, chain: list[ResidualAddition], inside: ResidualAddition | None
+    graph: Graph,
+    chain: list[ResidualAddition],
+    inside: ResidualAddition | None,
+    aside: "_Aside",
 ) -> str | None:
     """Return the reason for which sums that follow each other are no stream, if there is one."""
     if not any(graph.nodes[each.total].from_input for each in chain):
         return "weights"
-    return "inside" if inside is not None and len(chain) <= _INSIDE else None
+    hidden = aside.holds(chain) if inside is None else True
+    return "inside" if hidden and len(chain) <= _INSIDE else None
+
+
+class _Aside:
+    """What branches leave aside, such as the last state of a recurrence, and no sum reads."""
+
+    def __init__(self, graph: Graph, sums: list[ResidualAddition]) -> None:
+        self._nodes = graph.nodes
+        self._within = frozenset[int]().union(*(each.between for each in sums))
+        # Modules at work in a branch, but not at its sum.
+        self._scopes = {
+            scope
+            for each in sums
+            for scope in {graph.nodes[n].scope for n in each.between}
+            if scope and not graph.nodes[each.total].scope.startswith(scope)
+        }
+
+    def holds(self, chain: list[ResidualAddition]) -> bool:
+        """Say whether sums are made by a module of a branch and are no part of the branch."""
+        return all(
+            self._nodes[each.total].scope in self._scopes
+            and (each.total not in self._within or not each.straight)
+            for each in chain
+        )
+
+
+def _read(graph: Graph) -> set[int]:
+    """Return the nodes that some module's output was computed from."""
+    alive = {output for call in graph.calls for output in call.outputs.values()}
+    for number in range(len(graph.nodes) - 1, -1, -1):
+        if number in alive:
+            alive.update(graph.nodes[number].parents)
+    return alive
 
 
 def dropped_for(kind: str, sums: Iterable[ResidualAddition]) -> Dropped:
@@ -217,48 +255,3 @@ def _long_skips(
         if inner[only.total] > max(len(alike), 1):
             skips.add(only.total)
     return skips
-
-
-def chains_of(
-    graph: Graph, sums: list[ResidualAddition], nodes: Iterable[int]
-) -> list[list[ResidualAddition]]:
-    """Return sums stream by stream: each state is followed from sum to sum.
-
-    Parameters
-    ----------
-    graph : Graph
-        Of one forward pass.
-    sums : list of ResidualAddition
-        Those that count.
-    nodes : iterable of int
-        Where to look, in order: all nodes, or those of one branch.
-    """
-    by_total = {each.total: each for each in sums}
-    chains: list[list[ResidualAddition]] = []
-    # Of every node: its stream, and whether weights made another state of it since the last sum.
-    owner: dict[int, tuple[int, bool]] = {}
-    for number in nodes:
-        node, each = graph.nodes[number], by_total.get(number)
-        if each is None:
-            found = [(p, owner[p]) for p in node.parents if p in owner]
-            streams = {stream for _, (stream, _) in found}
-            if len(streams) > 1 and node.each and node.addition is None:
-                # What stands beside in one tensor goes on as the larger part of it.
-                largest = max(graph.nodes[p].size for p, _ in found)
-                streams = {s for p, (s, _) in found if graph.nodes[p].size == largest}
-            if len(streams) == 1:
-                (stream,) = streams
-                moved = all(moved for _, (own, moved) in found if own == stream)
-                owner[number] = stream, moved or (node.weighted and mixes(node.function))
-            continue
-        if each.skip in owner:
-            stream, moved = owner[each.skip]
-            last = chains[stream][-1]
-            changed = moved or graph.nodes[last.total].size != node.size
-            segment = last.segment + changed
-        else:
-            stream, segment = len(chains), 0
-            chains.append([])
-        chains[stream].append(replace(each, segment=segment))
-        owner[number] = stream, False
-    return chains

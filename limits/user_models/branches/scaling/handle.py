@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from limits.exceptions import BranchError, LimitsError
 from limits.user_models.branches.compilation import compiled_anew
-from limits.user_models.branches.hooking import Hook
+from limits.user_models.branches.scaling.hooking import Hook
 from limits.user_models.branches.towers import Dropped
 
 __all__ = ["Scale", "ScaledResiduals", "ScaledStream", "scaled_residuals", "scales_of"]

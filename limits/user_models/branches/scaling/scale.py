@@ -18,7 +18,6 @@ from limits.user_models.branches.finding import (
     where_is,
 )
 from limits.user_models.branches.graph.nodes import Graph
-from limits.user_models.branches.hooking import SCRIPTED, Hook, OutputPlace
 from limits.user_models.branches.naming import BranchChoice, chosen_names
 from limits.user_models.branches.scaling.factor import Tau, factor_at, rule_of
 from limits.user_models.branches.scaling.handle import (
@@ -27,6 +26,7 @@ from limits.user_models.branches.scaling.handle import (
     ScaledStream,
     scales_of,
 )
+from limits.user_models.branches.scaling.hooking import SCRIPTED, Hook, OutputPlace
 from limits.user_models.branches.streams import Streams
 
 __all__ = ["scale_residuals"]
