@@ -1,6 +1,8 @@
 """``limits check`` and ``limits check-weights``: verdicts on a user's own network."""
 
 import os
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -90,12 +92,14 @@ def check(
             seed=seed,
             progress=progress,
         )
+    # As it was typed, for whoever wants to repeat it.
+    command = shlex.join(["limits", *sys.argv[1:]])
     console = output_console()
-    console.print(check_report(found))
+    console.print(check_report(found, command=command))
     files = (
         (figure, lambda: check_figure(found)),
         (json, lambda: check_json(found)),
-        (html, lambda: check_html(found, title=f"Depth check of {factory}")),
+        (html, lambda: check_html(found, title=f"Depth check of {factory}", command=command)),
     )
     for path, content in files:
         if path is not None:

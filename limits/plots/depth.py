@@ -1,5 +1,6 @@
 """The pictures of a depth check: panels that a stranger can read, alone or on one page."""
 
+import json
 import textwrap
 from collections.abc import Callable
 from typing import Any
@@ -76,16 +77,15 @@ def depth_panels(stream: StreamCheck, advice: Recommendation | None) -> dict[str
 
 def _panels(stream: StreamCheck, advice: Recommendation | None) -> dict[str, _Panel]:
     norm, gradient = "state norm $|h_k|\\,/\\,|h_0|$", "gradient norm $|p_k|\\,/\\,|p_L|$"
-    share = "branch size $|f_k|\\,/\\,|h_k|$"
     profiles = {
         "forward: hidden states": ("stream", norm),
         "backward: gradients": ("gradient", gradient),
-        "each branch's contribution": ("contribution", share),
     }
     found: dict[str, _Panel] = {
         title: lambda ax, title=title, of=of: _profile(ax, stream, *of, title)
         for title, of in profiles.items()
     }
+    found["each branch's contribution"] = lambda ax: _contribution(ax, stream)
     found["growth with depth"] = lambda ax: _growth(ax, stream, advice)
     found["how updates add up"] = lambda ax: _coherence(ax, stream)
     return found
@@ -96,21 +96,40 @@ def _profile(ax: Axes, check: StreamCheck, name: str, label: str, title: str) ->
     values = check.dataset[name].isel(phase=0)
     shades = np.linspace(0.75, 0, len(check.depths))
     for i, (depth, count) in enumerate(zip(check.depths, check.multiplying, strict=True)):
-        # Branches are counted between states, states on both sides of every branch.
-        n = count if name == "contribution" else count + 1
-        rows = values.sel(depth=depth).to_numpy()[:, :n]
-        rows = positive(rows)
-        if np.isnan(rows).all():
-            continue
-        time = np.arange(n) / count
-        middle = np.exp(_ignoring_nan(np.nanmean, np.log(rows)))
+        # States are on both sides of every branch.
+        rows = positive(values.sel(depth=depth).to_numpy()[:, : count + 1])
         colour = plt.get_cmap("viridis")(shades[i])
-        low, high = _ignoring_nan(np.nanmin, rows), _ignoring_nan(np.nanmax, rows)
-        ax.fill_between(time, low, high, color=colour, alpha=0.2, linewidth=0)
-        ax.plot(time, middle, color=colour, label=f"{depth}")
+        _banded(ax, np.arange(count + 1) / count, rows, colour, label=f"{depth}")
     _logarithmic(ax)
     ax.set(xlabel="layer time $k/L$", ylabel=label, title=title)
     _legend_below(ax, n_columns=min(len(check.depths), 4), title="depth")
+
+
+def _contribution(ax: Axes, check: StreamCheck) -> None:
+    """Draw the size of the branches of the deepest network, a line a kind of branch."""
+    data = check.dataset.isel(phase=0, depth=-1)
+    count, names = check.multiplying[-1], json.loads(check.dataset.attrs["groups"])
+    groups = data["group"].to_numpy()[:count]
+    rows = positive(data["contribution"].to_numpy()[:, :count])
+    for number, group in enumerate(dict.fromkeys(groups.tolist())):
+        layers = np.flatnonzero(groups == group)
+        label = names[group] or "no module"
+        colour = COLOURS[number % len(COLOURS)]
+        _banded(ax, layers / count, rows[:, layers], colour, label=label)
+    _logarithmic(ax)
+    ax.set(xlabel="layer time $k/L$", ylabel="branch size $|f_k|\\,/\\,|h_k|$")
+    ax.set_title(f"each branch's contribution, depth {check.depths[-1]}")
+    _legend_below(ax)
+
+
+def _banded(ax: Axes, time: np.ndarray, rows: np.ndarray, colour: Any, *, label: str) -> None:
+    """Draw a geometric mean over seeds with the range of all."""
+    if np.isnan(rows).all():
+        return
+    middle = np.exp(_ignoring_nan(np.nanmean, np.log(rows)))
+    low, high = _ignoring_nan(np.nanmin, rows), _ignoring_nan(np.nanmax, rows)
+    ax.fill_between(time, low, high, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(time, middle, color=colour, label=label)
 
 
 def _ignoring_nan(summary: Any, rows: np.ndarray) -> np.ndarray:

@@ -121,14 +121,15 @@ class InWeights(nn.Module):
         return h
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("where", "rate"),
-    [("multiplier", "1/sqrt(L)"), ("one", "1/L"), ("two", "L^-0.75")],
+    [("multiplier", "1/sqrt(L)"), ("one", "1/L")],
 )
 def test_rates_know_where_the_factor_sits(where, rate):
     x = torch.randn(16, 32, generator=torch.Generator().manual_seed(0))
     check = limits.depth_check(
-        lambda depth: InWeights(depth, where), depths=(4, 8, 16), inputs=x, n_seeds=3
+        lambda depth: InWeights(depth, where), depths=(4, 8, 16, 32), inputs=x, n_seeds=6
     )
     assert check.recommendation.adam == f"proportional to {rate}"
     assert check.recommendation.tau is None
@@ -138,7 +139,7 @@ def test_rates_know_where_the_factor_sits(where, rate):
     ("interval", "exponent"),
     [
         ((0.4, -0.36, 0.9), 0.5), ((0.6, 0.3, 0.9), 0.5), ((1.08, 0.8, 1.3), 1.0),
-        ((0.1, -0.2, 0.4), 0.0), ((0.25, 0.24, 0.26), 0.25), ((0.7, 0.69, 0.71), 0.7),
+        ((0.1, -0.2, 0.4), 0.0), ((0.25, 0.24, 0.26), 0.25), ((0.64, 0.63, 0.65), 0.64),
     ],
 )  # fmt: skip
 def test_an_odd_exponent_needs_an_interval_that_excludes_the_usual_ones(interval, exponent):

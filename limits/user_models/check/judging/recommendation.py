@@ -154,8 +154,8 @@ def familiar(exponent: Growth, known: tuple[float, ...] = _USUAL) -> float:
     --------
     >>> familiar(Growth(0.4, 0.1, 0.7)), familiar(Growth(0.26, 0.25, 0.27))
     (0.5, 0.25)
-    >>> familiar(Growth(0.7, 0.69, 0.71))
-    0.7
+    >>> familiar(Growth(0.64, 0.63, 0.65))
+    0.64
     """
     value = exponent.value
     low, high = exponent.low - MARGIN, exponent.high + MARGIN
