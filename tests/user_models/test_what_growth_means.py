@@ -75,7 +75,7 @@ def test_a_backbone_that_does_not_multiply_is_kept_out_of_exponents():
         Backboned, depths=(2, 4, 8, 16), inputs=drawn(2, WIDTH, 12), n_seeds=3
     )
     assert check.verdict == "explosion"
-    # Over 8 seeds: between 0.44 and 0.55; with the backbone in it 0.1.
+    # Over 8 seeds: between 0.43 and 0.51, and own beta between -0.01 and 0.02.
     assert check.forward.growth.value == pytest.approx(0.5, abs=0.15)
     assert check.own_beta.value == pytest.approx(0, abs=0.1)
     assert check.branches == (4, 6, 10, 18)

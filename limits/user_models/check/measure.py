@@ -1,9 +1,9 @@
 """The depth check: build a user's model at several depths, and measure what depth does to it."""
 
+import importlib
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
 
 import torch
 from torch import nn
@@ -138,6 +138,7 @@ def depth_check(
             progress(done, total, f"depth {depth}, seed {draw}")
     found = family.chosen
     dataset = laid_out(records, probes, found, betas=tried)
+    own = importlib.import_module("limits").__version__
     dataset.attrs |= family.attributes() | {
         "regularity": json.dumps(regularity),
         "stages": json.dumps(
@@ -145,7 +146,7 @@ def depth_check(
         ),
         "seed": seed,
         "steps": steps if make_step else 0,
-        "versions": f"limits {version('resnet-limits')}, torch {torch.__version__}",
+        "versions": f"limits {own}, torch {torch.__version__}",
     }
     return DepthCheck(dataset)
 

@@ -62,7 +62,8 @@ def read_layers(file: Source | Sequence[Source], pattern: str) -> Tensor:
     """
     stack = open_network([file] if isinstance(file, str | Path) else file).stack(pattern)
     first = stack.layers[0]
-    stacked = torch.empty((stack.depth, *first.shape), dtype=first.read(0, 1).dtype)
+    dtype = first.read(0, 1).dtype
+    stacked = torch.empty((stack.depth, *first.shape), dtype=dtype, device="cpu")
     zero = True
     for target, layer in zip(stacked, stack.layers, strict=True):
         # A layer at a time: the file's own copy of it is gone before the next.

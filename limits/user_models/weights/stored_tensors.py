@@ -115,7 +115,8 @@ def _of_safetensors(path: Path) -> dict[str, StoredTensor]:
 
         def narrow(axis: int, start: int, stop: int) -> Tensor:
             row = math.prod(shape[axis + 1 :])
-            part = torch.empty((*shape[:axis], stop - start, *shape[axis + 1 :]), dtype=kind)
+            cut = *shape[:axis], stop - start, *shape[axis + 1 :]
+            part = torch.empty(cut, dtype=kind, device="cpu")
             # Read, not mapped: what is mapped stays in memory until all is read.
             with path.open("rb", buffering=0) as file:
                 file.seek(begin + start * row * part.itemsize)
