@@ -136,6 +136,19 @@ def test_a_ladder_with_inner_weights_is_that_of_the_plain_loops(block, plainly):
     torch.testing.assert_close(errors(), plainly(errors), rtol=1e-10, atol=1e-13)
 
 
+@pytest.mark.parametrize("at_once", [1, 700])
+def test_a_ladder_does_not_depend_on_where_calls_end(at_once, monkeypatch):
+    def errors():
+        return limits.convergence_study(
+            limits.ResNet("tanh"), limits.BrownianPath(3), depths=(2, 4, 8), n_paths=3, seed=2,
+            h0=normal_inputs(2, 3), reference=32,
+        ).path_errors.tobytes()  # fmt: skip
+
+    whole = errors()
+    monkeypatch.setattr("limits.kernels.dense.passes._AT_ONCE", at_once)
+    assert errors() == whole
+
+
 def test_what_autograd_records_takes_the_plain_loops():
     sample = limits.BrownianPath(4).sample(depth=6, n_paths=3, seed=0)
     h0 = normal_inputs(2, 4).requires_grad_()

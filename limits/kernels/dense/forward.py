@@ -91,8 +91,10 @@ def _pass_layers(
 def _start(counts: Any, layer: Any, steps: Any) -> None:
     """Set what is counted to where so many drawn layers have passed."""
     for n in range(steps.ratio.size):
-        ratio = steps.ratio[n]
-        counts[0, n], counts[1, n], counts[2, n] = layer % ratio, layer // ratio, 0
+        ratio, received = steps.ratio[n], steps.received[n]
+        # What a finer depth has gathered of a layer of its own is not received yet.
+        counts[0, n] = layer % ratio // received * received
+        counts[1, n], counts[2, n] = layer // ratio, 0
         counts[3, n] = next_look(counts[1, n], n, steps)
 
 
