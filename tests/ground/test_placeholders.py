@@ -17,6 +17,7 @@ KINDS = [
 READERS = {
     "model.safetensors": lambda file: read_layers(file, "layers.{}.weight"),
     "pytorch_model.bin": lambda file: read_layers(file, "layers.{}.weight"),
+    "model.safetensors.index.json": lambda file: read_layers(file, "layers.{}.weight"),
     "fig1.nc": limits.sweeps.load_dataset,
     "train-images-idx3-ubyte": limits.data.read_idx,
     "train-images-idx3-ubyte.gz": limits.data.read_idx,

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from limits.exceptions import DTypeError, ShapeError, StoreError
+from limits.placeholders import placeholder
 from limits.user_models.weights.across_layers import groups_across_layers
 from limits.user_models.weights.stored_tensors import SUFFIXES, StoredTensor, stored_tensors
 
@@ -286,7 +287,8 @@ def _shards_of(index: Path) -> list[Path]:
         names = sorted({Path(str(name)).name for name in content["weight_map"].values()})
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(
-            f"{index} is no index of a checkpoint in shards, which maps weights to files in "
+            placeholder(index)
+            or f"{index} is no index of a checkpoint in shards, which maps weights to files in "
             "'weight_map'. Pass the files themselves."
         ) from error
     gone = [name for name in names if not (index.parent / name).is_file()]
