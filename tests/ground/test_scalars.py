@@ -12,9 +12,9 @@ from limits.scalars import plain, takes_numpy_numbers
 from limits.sweeps.grid import tasks
 
 MADE_BY_THE_LIBRARY = {
-    "Block", "ConvergenceStudy", "ErrorSplit", "Growth", "InfiniteDepthExpectation", "LogNormal",
-    "ScaledResiduals", "Task", "TrainedClassifier", "TrainingPhase", "Trajectory",
-    "WeightRegularity",
+    "Block", "ConvergenceStudy", "ErrorSplit", "Growth", "InfiniteDepthExpectation", "Judgement",
+    "LogNormal", "Recommendation", "ResidualStream", "ScaledResiduals", "ScaledStream",
+    "StreamCheck", "Task", "TrainedClassifier", "TrainingPhase", "Trajectory", "WeightRegularity",
 }  # fmt: skip
 OF_WEIGHTS = {"as_activation"}
 """Asks for no number, but its annotation names a class with one in its name."""

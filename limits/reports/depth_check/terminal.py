@@ -33,10 +33,8 @@ def check_report(check: DepthCheck, *, command: str = "") -> Group:
 
     Examples
     --------
-    >>> from collections.abc import Iterable
-
-    from rich.console import Console
     >>> import torch, limits
+    >>> from rich.console import Console
     >>> class Net(torch.nn.Module):
     ...     def __init__(self, depth):
     ...         super().__init__()
