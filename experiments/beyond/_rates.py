@@ -1,9 +1,8 @@
-"""Best learning rates: a grid refined around its best, parabolas, and intervals of shifts."""
+"""Best learning rates: a grid refined around its best, and parabolas."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.stats import t
 
 _AROUND = (-1.5, -0.5, 0.5, 1.5)
 """Half steps around the best whole one: draws differ by about a step."""
@@ -41,10 +40,3 @@ def log_best(exponents: np.ndarray, losses: np.ndarray) -> tuple[float, bool]:
         return float(places[at]), True
     a, b, _ = np.polyfit(places[around], np.log(values[around]), 2)
     return float(np.clip(-b / (2 * a), places[at - 1], places[at + 1])), True
-
-
-def interval(values: np.ndarray, *, claims: int = 1) -> tuple[float, float, float]:
-    """Return mean and ends of Student's 95 % interval, for so many claims at once."""
-    middle, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
-    reach = float(t.ppf(1 - 0.025 / claims, len(values) - 1)) * error
-    return middle, middle - reach, middle + reach

@@ -16,7 +16,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
-from limits.experiments.beyond._rates import interval, log_best, refined
+from limits.experiments._intervals import student_interval
+from limits.experiments.beyond._rates import log_best, refined
 from limits.plots import BLUE, COLOURS, ORANGE
 
 CITATION = (
@@ -170,7 +171,7 @@ def _panel(ax: Axes, losses: xr.DataArray) -> None:
 def _shifts(ax: Axes, dataset: xr.Dataset) -> None:
     for place, arm in enumerate(ARMS):
         values, inside = shifts(dataset, arm)
-        middle, low, high = interval(values, claims=len(ARMS))
+        middle, low, high = student_interval(values, 1 - 0.05 / len(ARMS))
         colour = BLUE if arm.transfers else ORANGE
         ax.plot([low, high], [place] * 2, color=colour, linewidth=1.2)
         ax.plot(middle, place, "o" if inside else "x", color=colour, markersize=4)
@@ -205,7 +206,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
     verdicts = [_arm_verdict(dataset, arm) for arm in ARMS]
     nothing, plain_inside = shifts(dataset, ARMS[0])
     branches, scaled_inside = shifts(dataset, ARMS[2])
-    middle, low, high = interval(branches - nothing)
+    middle, low, high = student_interval(branches - nothing, 0.95)
     sure = plain_inside and scaled_inside
     verdicts.append(
         limits.Verdict(
@@ -221,7 +222,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
 
 def _arm_verdict(dataset: xr.Dataset, arm: Arm) -> limits.Verdict:
     values, inside = shifts(dataset, arm)
-    middle, low, high = interval(values, claims=len(ARMS))
+    middle, low, high = student_interval(values, 1 - 0.05 / len(ARMS))
     within, outside = low > -SAME and high < SAME, low > SAME or high < -SAME
     depths = dataset["depth"].to_numpy()
     return limits.Verdict(

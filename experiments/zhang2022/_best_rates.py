@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import t
 
 
 def searched(losses: Callable[[float], np.ndarray], coarse: tuple[float, ...]) -> dict:
@@ -33,10 +32,3 @@ def best_of(found: dict) -> float | None:
 def is_inside(found: dict) -> bool:
     """Return whether there is a best rate with a rate tried on either side of it."""
     return best_of(found) not in (None, min(found), max(found))
-
-
-def mean_interval(values: np.ndarray, *, claims: int = 1) -> tuple[float, float, float]:
-    """Return mean and ends of Student's 95 % interval, for so many claims at once."""
-    reach = float(t.ppf(1 - 0.025 / claims, len(values) - 1))
-    middle, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
-    return middle, middle - reach * error, middle + reach * error

@@ -7,13 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import limits
+from limits.experiments._intervals import student_interval
 from limits.experiments.zhang2022._rates import (
     CASES,
     REACHED,
     SHARE,
     draws,
     expected_rates,
-    interval,
     log_conditions,
     rates_of,
     reached,
@@ -41,7 +41,7 @@ def draw(dataset: xr.Dataset) -> Figure:
 
 
 def _against_depth(ax: Axes, dataset: xr.Dataset, case: str, logs: np.ndarray) -> None:
-    ends = np.array([interval(row, 0.95) for row in logs])
+    ends = np.array([student_interval(row, 0.95) for row in logs])
     middle, low, high = np.exp(ends.T)
     ax.errorbar(
         dataset["depth"], middle, yerr=[middle - low, high - middle], color=CASES[case].colour,

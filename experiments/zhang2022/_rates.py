@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import xarray as xr
-from scipy.stats import beta, t
+from scipy.stats import beta
 
 import limits
 from limits.plots import BLUE, GREEN, ORANGE
@@ -106,13 +106,6 @@ def reached(dataset: xr.Dataset) -> dict[int, tuple[int, int]]:
             hits = int((np.where(np.isnan(fell), 0, fell) < np.log(REACHED)).sum())
             found[int(case.removeprefix("half-"))] = (hits, len(fell))
     return found
-
-
-def interval(values: np.ndarray, level: float = 0.99) -> tuple[float, float, float]:
-    """Return mean and the two ends of Student's interval of independent values."""
-    middle = float(values.mean())
-    reach = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / len(values) ** 0.5
-    return middle, middle - float(reach), middle + float(reach)
 
 
 def share_interval(hits: int, total: int, level: float = 0.99) -> tuple[float, float]:

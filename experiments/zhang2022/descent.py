@@ -13,6 +13,7 @@ import torch
 import xarray as xr
 
 import limits
+from limits.experiments._intervals import student_interval
 from limits.experiments.zhang2022 import _descent_figure
 from limits.experiments.zhang2022._rates import (
     CASES,
@@ -21,7 +22,6 @@ from limits.experiments.zhang2022._rates import (
     descend,
     excess_growth,
     expected_rates,
-    interval,
     log_conditions,
     rates_of,
     reached,
@@ -171,7 +171,7 @@ def check(dataset: xr.Dataset) -> tuple[limits.Verdict, ...]:
 
 def _condition_verdict(dataset: xr.Dataset, case: str) -> limits.Verdict:
     depths, (excess, expected) = dataset["depth"].to_numpy(), excess_growth(dataset, case)
-    middle, low, high = interval(excess)
+    middle, low, high = student_interval(excess)
     grows, measured = case == "quarter", np.exp((excess + expected).mean())
     return limits.Verdict(
         f"{_NAMES[case]}: condition number at L = {depths[-1]}, against a - c / sqrt(L) for "
@@ -200,7 +200,7 @@ def _slower_verdict(dataset: xr.Dataset) -> limits.Verdict:
         logs[-1] - logs[0]
         for logs in (log_conditions(dataset, case) for case in ("half", "feed-forward"))
     )
-    middle, low, high = interval(without - half)
+    middle, low, high = student_interval(without - half)
     return limits.Verdict(
         "without skip connections the condition number grows more with depth than at L^-1/2, L = "
         f"{int(dataset['depth'][0])} to {int(dataset['depth'][-1])}",

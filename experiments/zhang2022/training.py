@@ -14,8 +14,9 @@ import torch
 import xarray as xr
 
 import limits
+from limits.experiments._intervals import student_interval
 from limits.experiments.zhang2022 import _training_figure
-from limits.experiments.zhang2022._best_rates import best_of, is_inside, mean_interval, searched
+from limits.experiments.zhang2022._best_rates import best_of, is_inside, searched
 from limits.experiments.zhang2022._training_figure import CASES, at_best, best_rates
 
 CITATION = (
@@ -198,7 +199,7 @@ def _inside(dataset: xr.Dataset, *cases: str) -> bool:
 
 
 def _depth_verdict(dataset: xr.Dataset, case: str) -> limits.Verdict:
-    middle, low, high = mean_interval(slopes(dataset, case))
+    middle, low, high = student_interval(slopes(dataset, case), 0.95)
     # Narrow enough that a loss as far from its start as L^(1/4) would be seen.
     sure = _inside(dataset, case) and (high - low) / 2 < WIDEST / 2
     depths = dataset["depth"].to_numpy()
@@ -217,7 +218,7 @@ def _worse_verdict(dataset: xr.Dataset, case: str) -> limits.Verdict:
     deepest = int(dataset["depth"][-1])
     gap = np.log(at_best(dataset, case, deepest) / at_best(dataset, "half", deepest))
     sure = _inside(dataset, "half") and bool(np.isfinite(gap).all())
-    middle, low, high = mean_interval(gap) if sure else (np.inf, -np.inf, np.inf)
+    middle, low, high = student_interval(gap, 0.95) if sure else (np.inf, -np.inf, np.inf)
     lost = bool(np.isnan(dataset["best_share"].sel(case=case, depth=deepest)))
     inside = sure and bool(dataset["inside"].sel(case=case, depth=deepest))
     name = NAMES[case]
