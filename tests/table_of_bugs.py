@@ -442,8 +442,8 @@ VOCABULARY = (
     ),
     Bug(
         "the share of test images is rounded down",
-        "marks = np.floor(np.arange(len(rows) + 1) * test_share + 0.5)",
-        "marks = np.floor(np.arange(len(rows) + 1) * test_share)",
+        "torch.floor(places * share + 0.5).diff()",
+        "torch.floor(places * share).diff()",
         "tests/vocabulary/test_data.py -k digits",
     ),
     Bug(

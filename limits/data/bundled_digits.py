@@ -1,9 +1,9 @@
 """The digits that come with scikit-learn: 1797 images of 8 x 8 pixels."""
 
-import numpy as np
 import torch
 
 from limits.data.labelled import LabelledData
+from limits.data.preparation import spread_evenly
 from limits.exceptions import LimitsError
 from limits.scalars import plain_numbers
 
@@ -40,14 +40,9 @@ def digits(*, test_share: float = 0.2) -> LabelledData:
     from sklearn.datasets import load_digits
 
     images, classes = load_digits(return_X_y=True)
-    tested = np.zeros(len(classes), dtype=bool)
-    for each in range(10):
-        rows = np.flatnonzero(classes == each)
-        marks = np.floor(np.arange(len(rows) + 1) * test_share + 0.5)
-        tested[rows[np.diff(marks) > 0]] = True
     inputs = torch.as_tensor(images / 16.0, dtype=torch.float32, device="cpu")
     labels = torch.as_tensor(classes, dtype=torch.int64, device="cpu")
-    chosen = torch.as_tensor(tested, device="cpu")
+    chosen = spread_evenly(labels, 10, test_share)
     return LabelledData(
         inputs[~chosen], labels[~chosen], inputs[chosen], labels[chosen], 10, "digits"
     )

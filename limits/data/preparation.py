@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from limits.data.labelled import LabelledData
 from limits.exceptions import LimitsError, ShapeError
 from limits.scalars import plain_numbers
 
-__all__ = ["standardised", "unit_rows", "validation_split"]
+__all__ = ["spread_evenly", "standardised", "unit_rows", "validation_split"]
 
 
 def unit_rows(data: LabelledData) -> LabelledData:
@@ -68,6 +69,22 @@ def standardised(data: LabelledData, *, channels: int) -> LabelledData:
     )
 
 
+def spread_evenly(classes: Tensor, n_classes: int, share: float) -> Tensor:
+    """Choose the same share of every class, spread evenly over its order, without a seed.
+
+    Examples
+    --------
+    >>> spread_evenly(torch.tensor([0, 0, 1, 1, 0, 0]), 2, 0.5)
+    tensor([ True, False,  True, False,  True, False])
+    """
+    chosen = torch.zeros(len(classes), dtype=torch.bool, device="cpu")
+    for each in range(n_classes):
+        rows = torch.nonzero(classes == each).flatten()
+        places = torch.arange(len(rows) + 1, dtype=torch.float64, device="cpu")
+        chosen[rows[torch.floor(places * share + 0.5).diff() > 0]] = True
+    return chosen
+
+
 @plain_numbers
 def validation_split(data: LabelledData, *, share: float = 0.2) -> LabelledData:
     """Return the training part split once more: what is chosen by it has seen no test input.
@@ -93,12 +110,7 @@ def validation_split(data: LabelledData, *, share: float = 0.2) -> LabelledData:
     >>> validation_split(digits())
     LabelledData('digits': 1151 training and 287 test inputs, 64 features, 10 classes)
     """
-    held = torch.zeros(len(data.train_classes), dtype=torch.bool, device="cpu")
-    if 0 < share < 1:
-        for each in range(data.n_classes):
-            rows = torch.nonzero(data.train_classes == each).flatten()
-            marks = torch.floor(torch.arange(len(rows) + 1, device="cpu") * share + 0.5)
-            held[rows[marks.diff() > 0]] = True
+    held = spread_evenly(data.train_classes, data.n_classes, share if 0 < share < 1 else 0.0)
     if not 0 < int(held.sum()) < len(held):
         raise LimitsError(
             f"share={share!r} leaves {int(held.sum())} of {len(held)} training inputs to choose "
