@@ -28,6 +28,7 @@ __all__ = [
     "preactivate",
     "read_matrices",
     "rescale",
+    "turn_to_inner",
 ]
 
 WINDOW = 8192
@@ -137,6 +138,12 @@ def rescale(h: Any, exponents: Any, reach: Any) -> None:
 def preactivate(z: Any, h: Any, inner: Any, width: Any, scale: Any, bias: Any) -> None:
     """Write W h + bias of states in a row."""
     multiply(z, h, inner, width)
+    turn_to_inner(z, scale, bias)
+
+
+@lean
+def turn_to_inner(z: Any, scale: Any, bias: Any) -> None:
+    """Turn sums of increments times states into what the activation acts on."""
     for i in range(z.size):
         z[i] = z[i] * scale + bias
 

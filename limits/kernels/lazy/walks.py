@@ -2,19 +2,19 @@
 
 from typing import Any
 
-from limits.kernels.dense.steps import add_product, begin, carry, keep_state, rescale
+from limits.kernels.dense.steps import (
+    add_products,
+    begin,
+    carry,
+    keep_state,
+    rescale,
+    turn_to_inner,
+)
 from limits.kernels.jit import FALSE, ZERO, lean
 from limits.kernels.lazy.questions import BACK, FORTH, LEFT, NONE, RIGHT, ask_all, leave, lent
 from limits.kernels.pointwise.cpu import activate, differentiate
 
 __all__ = ["walk_back", "walk_forth", "walk_with_tangents"]
-
-
-@lean
-def _turn_to_inner(z: Any, scale: Any, bias: Any) -> None:
-    """Turn a sum of increments times a state into what the activation acts on."""
-    for i in range(z.size):
-        z[i] = z[i] * scale + bias
 
 
 @lean
@@ -70,7 +70,7 @@ def walk_forth(
                     FORTH, table,
                 )  # fmt: skip
                 leave(inside, path, start, stop, inputs, table)
-                _turn_to_inner(field, scale, bias)
+                turn_to_inner(field, scale, bias)
                 activate(field, field, size, form.activation)
             else:
                 activate(field, state, size, form.activation)
@@ -79,8 +79,7 @@ def walk_forth(
                 FORTH, table,
             )  # fmt: skip
             leave(outside, path, start, stop, inputs, table)
-            for n in range(inputs):
-                add_product(h[0, n], room[1, n], steps.factor[0, n], form.reflects)
+            add_products(state, flat[size : 2 * size], steps.factor[0], form.reflects)
             keep_state(values, exponents, h[0], powers[0], ZERO, k + 1, path, steps)
 
 
@@ -104,7 +103,7 @@ def _pull(
             pulled[i] = product[i] * slope[i]
         return
     ask_all(flat, NONE, past, at, inputs, inner, RIGHT, path, start, stop, inputs, NONE, BACK, desk)
-    _turn_to_inner(slope, scale, flat.dtype.type(form.bias))
+    turn_to_inner(slope, scale, flat.dtype.type(form.bias))
     differentiate(slope, slope, size, form.activation)
     for i in range(size):
         slope[i] *= product[i]
@@ -135,7 +134,7 @@ def walk_back(
     room, paths, layers, outer, inner, form, steps, desk
         As in `walk_forth`; layers are taken from the last to the first.
     """
-    inputs, size, ratio, depth = p.shape[0], p.size, steps.ratio[0], states.shape[0] - 1
+    size, ratio, depth = p.size, steps.ratio[0], states.shape[0] - 1
     flat, cotangent, past = room.reshape(room.size), p.reshape(p.size), states.reshape(states.size)
     scale = steps.inner_scale[0]
     (outside, table), (inside, _) = lent(outer, desk), lent(inner, desk)
@@ -152,8 +151,7 @@ def walk_back(
             _pull(
                 flat, cotangent, past, at, path, (start, stop), outside, inside, form, scale, table
             )
-            for n in range(inputs):
-                add_product(p[n], room[2, n], steps.factor[0, n], FALSE)
+            add_products(cotangent, flat[2 * size : 3 * size], steps.factor[0], FALSE)
             if (depth - k) % steps.period[0] == 0:
                 rescale(p, powers, steps.reach)
             if k % steps.stride[0] == 0:
@@ -199,7 +197,7 @@ def walk_with_tangents(
                 )  # fmt: skip
                 # The plain loop asks about the state once more, before it advances.
                 leave(inside, path, start, stop, 3 * inputs, table)
-                _turn_to_inner(field, scale, bias)
+                turn_to_inner(field, scale, bias)
                 for i in range(size):
                     pushed[i] *= scale
             else:
@@ -218,9 +216,8 @@ def walk_with_tangents(
                 inputs, FORTH, table,
             )  # fmt: skip
             leave(outside, path, start, stop, 2 * inputs, table)
-            for n in range(inputs):
-                add_product(h[1, n], room[2, n], steps.factor[0, n], FALSE)
-                add_product(h[0, n], room[3, n], steps.factor[0, n], form.reflects)
+            add_products(both[size:], flat[2 * size : 3 * size], steps.factor[0], FALSE)
+            add_products(both[:size], flat[3 * size : 4 * size], steps.factor[0], form.reflects)
             if form.reflects:
                 _stop(h[1], h[0])
             for n in range(2):
