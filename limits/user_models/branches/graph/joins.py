@@ -7,23 +7,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from limits.user_models.branches.graph.linearity import functions_named
+
 __all__ = ["Addition", "Join", "addition_of", "join_of"]
 
 
-def _family(*names: str) -> frozenset[Any]:
-    """Return the functions and methods of these names, in place or not."""
-    found = {getattr(torch, name, None) for name in names}
-    return frozenset(found | {getattr(Tensor, name, None) for name in names}) - {None}
-
-
-_SUMS = _family("add", "add_", "__add__", "__iadd__", "__radd__")
-_DIFFERENCES = _family("sub", "sub_", "subtract", "subtract_", "__sub__", "__isub__")
-_LERPS = _family("lerp", "lerp_")
+_SUMS = functions_named("add", "add_", "__add__", "__iadd__", "__radd__")
+_DIFFERENCES = functions_named("sub", "sub_", "subtract", "subtract_", "__sub__", "__isub__")
+_LERPS = functions_named("lerp", "lerp_")
 # first + alpha times a product, with the function that makes the product alone.
 _PRODUCTS: dict[Any, Callable[[Tensor, Tensor], Tensor]] = {
-    **dict.fromkeys(_family("addcmul", "addcmul_"), torch.mul),
-    **dict.fromkeys(_family("addmm", "addmm_"), torch.mm),
-    **dict.fromkeys(_family("baddbmm", "baddbmm_"), torch.bmm),
+    **dict.fromkeys(functions_named("addcmul", "addcmul_"), torch.mul),
+    **dict.fromkeys(functions_named("addmm", "addmm_"), torch.mm),
+    **dict.fromkeys(functions_named("baddbmm", "baddbmm_"), torch.bmm),
 }
 _OPERANDS = {
     "sum": ("input", "other"),

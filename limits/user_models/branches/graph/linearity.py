@@ -6,16 +6,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["carriers_of", "makes_new", "mixes"]
+__all__ = ["carriers_of", "functions_named", "makes_new", "mixes"]
 
 
-def _family(*names: str) -> frozenset[Any]:
+def functions_named(*names: str) -> frozenset[Any]:
+    """Return the functions and methods of torch of these names."""
     homes = (torch, Tensor, nn.functional)
     return frozenset(getattr(home, name, None) for home in homes for name in names) - {None}
 
 
 # Multiplying what goes into these first by a positive number multiplies what comes out.
-_HOMOGENEOUS = _family(
+_HOMOGENEOUS = functions_named(
     "div", "div_", "true_divide", "__truediv__", "__itruediv__", "neg", "__neg__", "dropout",
     "dropout_", "dropout1d", "dropout2d", "feature_dropout", "relu", "relu_", "leaky_relu",
     "view", "reshape", "view_as", "transpose", "permute", "swapaxes", "movedim", "contiguous",
@@ -25,18 +26,22 @@ _HOMOGENEOUS = _family(
     "pixel_shuffle", "interpolate", "index_select", "detach", "alias", "t",
 )  # fmt: skip
 # ... one of the two.
-_BILINEAR = _family(
+_BILINEAR = functions_named(
     "mul", "mul_", "multiply", "__mul__", "__rmul__", "__imul__", "matmul", "__matmul__",
     "__rmatmul__", "mm", "bmm", "mv",
 )  # fmt: skip
 # ... all of them.
-_ADDITIVE = _family("cat", "concat", "concatenate", "stack", "hstack", "vstack")
+_ADDITIVE = functions_named("cat", "concat", "concatenate", "stack", "hstack", "vstack")
 # ... the first, where no bias is added.
-_AFFINE = _family("linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "conv_transpose1d")
+_AFFINE = functions_named(
+    "linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d", "conv_transpose1d"
+)
 # Weights of these make another state of a state; those of a norm only measure it anew.
-_MIXING = _AFFINE | _family("matmul", "__matmul__", "mm", "bmm", "einsum", "embedding", "bilinear")
+_MIXING = _AFFINE | functions_named(
+    "matmul", "__matmul__", "mm", "bmm", "einsum", "embedding", "bilinear"
+)
 # What is new has the shape of what is given, and none of its numbers.
-_NEW = _family(
+_NEW = functions_named(
     "zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like", "new_zeros",
     "new_ones", "new_full", "new_empty", "new_tensor",
 )  # fmt: skip
