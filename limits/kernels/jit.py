@@ -87,8 +87,8 @@ def _dated(compiled: Any) -> Any:
 def _heard(compiled: Any) -> Any:
     """Let Ctrl-C be heard while a function is compiled or loaded.
 
-    Compilers let go of objects all the time, and Python drops an exception that comes while one
-    is finalised.
+    Compilers let go of objects and are called back all the time, and Python drops an exception
+    that comes while one is finalised, or out of such a call, whose work is then not done.
     """
     compile_for = getattr(compiled, "_compile_for_args", None)
     if compile_for is None:
@@ -104,12 +104,16 @@ def _heard(compiled: Any) -> Any:
 
 @contextmanager
 def _interrupts_said_again() -> Iterator[None]:
-    """Interrupt the main thread once more, a moment later, where its interrupt was dropped."""
-    before = sys.unraisablehook
+    """Interrupt the main thread once more, a moment later, where its interrupt was dropped.
+
+    What fails meanwhile, fails of that, and is the interrupt.
+    """
+    before, timers = sys.unraisablehook, list[threading.Timer]()
 
     def dropped(given: Any) -> None:
         if issubclass(given.exc_type, KeyboardInterrupt):
-            threading.Timer(_A_MOMENT, _thread.interrupt_main).start()
+            timers.append(threading.Timer(_A_MOMENT, _thread.interrupt_main))
+            timers[-1].start()
         else:
             before(given)
 
@@ -119,6 +123,12 @@ def _interrupts_said_again() -> Iterator[None]:
     sys.unraisablehook = dropped
     try:
         yield
+    except Exception as error:
+        if not timers:
+            raise
+        for timer in timers:
+            timer.cancel()
+        raise KeyboardInterrupt from error
     finally:
         sys.unraisablehook = before
 

@@ -164,6 +164,30 @@ def test_ctrl_c_that_python_drops_while_loops_are_compiled_is_heard_again(monkey
     assert sys.unraisablehook is before
 
 
+def test_what_fails_of_a_dropped_ctrl_c_is_the_interrupt_and_said_once(monkeypatch):
+    again = threading.Event()
+    monkeypatch.setattr(jit._thread, "interrupt_main", again.set)
+
+    def compiled() -> None:
+        Dropping()
+        raise RuntimeError("no compiled object yet")
+
+    heard = jit._heard(SimpleNamespace(_compile_for_args=compiled))
+    with pytest.raises(KeyboardInterrupt) as found:
+        heard._compile_for_args()
+    assert isinstance(found.value.__cause__, RuntimeError)
+    assert not again.wait(10 * jit._A_MOMENT)
+
+
+def test_what_fails_of_itself_while_loops_are_compiled_is_told_as_it_is():
+    def compiled() -> None:
+        raise RuntimeError("no such type")
+
+    heard = jit._heard(SimpleNamespace(_compile_for_args=compiled))
+    with pytest.raises(RuntimeError, match="no such type"):
+        heard._compile_for_args()
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_other_exceptions_that_python_drops_are_told_as_usual(monkeypatch):
     told = []
