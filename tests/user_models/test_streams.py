@@ -1,5 +1,6 @@
 """Residual streams of models that have more than one, or towers inside of others."""
 
+import cProfile
 import weakref
 
 import pytest
@@ -574,3 +575,14 @@ class Tied(nn.Module):
         for _ in range(self.steps):
             h = h + self.f(h)
         return h
+
+
+@pytest.mark.thorough
+def test_the_work_of_finding_streams_is_linear_in_calls():
+    x, work = torch.randn(2, WIDTH), {}
+    for steps in (10, 500, 4000):
+        profile = cProfile.Profile()
+        assert depths(profile.runcall(find_streams, Tied(steps), x)) == [steps]
+        work[steps] = sum(each.callcount for each in profile.getstats())
+    # Functions called, not seconds; the first search makes what is kept for all.
+    assert work[4000] <= 8 * work[500]
